@@ -1,0 +1,1 @@
+"""The world the suite builds around a harness: one loop, one clock, one trace."""

@@ -1,0 +1,1 @@
+"""The wire of model APIs: one file a dialect."""
