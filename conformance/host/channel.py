@@ -6,11 +6,11 @@ import json
 import os
 import sys
 import threading
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     import asyncio
+    from collections.abc import Iterator
 
 LINE_LIMIT = 50 * 1024 * 1024  # bytes; the Python SDK of ACP raises its own limit to the same
 CHUNK = 1 << 20

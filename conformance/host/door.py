@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import threading
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.contract.errors import BenchError
 from conformance.contract.values import JsonObject, Tool, ToolResult

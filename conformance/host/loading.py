@@ -7,14 +7,14 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import Any, TypeGuard, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from conformance.contract.adapter import Adapter
 from conformance.contract.errors import AdapterError
 
 if TYPE_CHECKING:
-    from types import ModuleType
     from collections.abc import Callable
+    from types import ModuleType
 
 
 def split(where: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import fields
-from typing import Any, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conformance.contract.errors import ConformanceError
 from conformance.contract.values import Limits, McpServer, SessionSetup, Setup, config_from_json

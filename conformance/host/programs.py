@@ -7,7 +7,7 @@ import inspect
 import os
 import signal
 import sys
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from conformance.contract.errors import AdapterError
 from conformance.host.channel import take_stdio
@@ -16,8 +16,9 @@ from conformance.host.params import setup_from_json
 from conformance.host.serve import serve
 
 if TYPE_CHECKING:
-    from conformance.contract.adapter import Adapter
     from collections.abc import Callable, Mapping
+
+    from conformance.contract.adapter import Adapter
 
 EXIT_GRACE = 5  # seconds for threads and exit handlers of the harness, once its client is gone
 

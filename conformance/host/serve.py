@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.host.agent import Agent
 from conformance.host.channel import CHUNK, INTERNAL_ERROR, Lines, Outlet, RpcError, parse

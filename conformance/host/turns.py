@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 import sys
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from conformance.contract.values import Answer, Call, CallShown, Event, Notice, Text, Thought, UserText
 from conformance.contract.vocabulary import Option
