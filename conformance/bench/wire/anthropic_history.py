@@ -221,9 +221,11 @@ def _call_id(ask: Ask) -> str | None:
 def _call_unique(ask: Ask) -> str | None:
     seen: set[str] = set()
     for place in ask.places:
-        if place.kind == "tool_use" and place.block["id"] in seen:
+        if place.kind != "tool_use":
+            continue
+        if place.block["id"] in seen:
             return f"{place.path}: `tool_use` ids must be unique"
-        seen.add(str(place.block.get("id")))
+        seen.add(place.block["id"])
     return None
 
 

@@ -1,0 +1,203 @@
+"""A run in the hands of a check: the synchronous face of `Run`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from conformance.bench.canaries import STANDARD, Canary
+from conformance.bench.plan import ALLOW, Answers
+from conformance.bench.run import Ended, Run
+from conformance.bench.script import Script, reply
+from conformance.contract.values import Config, Limits
+from conformance.trace import Configured, Noted, Observation, SessionLoaded, Trace
+
+if TYPE_CHECKING:
+    from conformance.bench.world import World
+
+
+class Episode:
+    """One run. Its `trace` grows; every method returns when the harness has answered, died, or patience is over."""
+
+    def __init__(self, world: World, run: Run, alone: bool) -> None:
+        self._world, self._run, self._alone = world, run, alone
+        self._homes: list[Any] = []
+        self.ended: Ended | None = None
+
+    def begin(self, config: Config) -> None:
+        """Put a life on stage: the warm one, or one of its own."""
+        self._world.do(self._begin(config))
+
+    async def _begin(self, config: Config) -> None:
+        if self._alone:
+            home = self._world.new_home()
+            self._homes.append(home)
+            await self._run.start(home, config)
+        else:
+            self._run.take(*await self._world.warm())
+
+    def finish(self) -> None:
+        """Leave the stage: a life of its own ends, the warm one stays unless it is in disorder."""
+        self._world.do(self._finish())
+
+    async def _finish(self) -> None:
+        run, world = self._run, self._world
+        run.stage.released.set()
+        for session in run.sessions.values():
+            if not session.player.played:
+                run.stage.stamp(Noted, session=session.label, text=f"script: {session.player.position} of {len(session.player.steps)} steps were asked for")
+        disorder = self.ended is not None and self.ended.how in ("silent", "held")
+        if self._alone or disorder or run.life is None:
+            if run.life is not None:
+                await run.bury(expected=True)
+            if not self._alone:
+                await world.drop_warm()
+        else:
+            await self._leave_warm()
+        for session in run.sessions.values():
+            world.approver.forget(session)
+            world.disown(session)
+        for home in self._homes:
+            world.forget_home(home)
+
+    async def _leave_warm(self) -> None:
+        life = self._run.life
+        assert life is not None
+        for session in self._run.sessions.values():
+            life.sessions.pop(session.harness_id, None)
+            if self._world.harness.closes_sessions and life.connection is not None:
+                life.connection.request("session/close", {"sessionId": session.harness_id})
+        life.stage = None
+
+    # --- what is known
+
+    @property
+    def trace(self) -> Trace:
+        """What was seen so far."""
+        return self._run.trace()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each boundary was passed."""
+        return self._run.stage.counts
+
+    @property
+    def crashed(self) -> bool:
+        """True if the last thing that happened was a planned kill."""
+        return self.ended is not None and self.ended.how == "crashed"
+
+    @property
+    def alive(self) -> bool:
+        """True while a life is on stage."""
+        return self._run.life is not None and self._run.life.alive
+
+    # --- sessions
+
+    def open(self, script: Script, *, tools: Sequence[Canary] = STANDARD, config: Config = Config(),
+             answers: Answers = ALLOW) -> str:  # fmt: skip
+        """Open a session; returns its label ("s1", "s2", …)."""
+        return self._world.do(self._run.open(script, tools, config, answers))
+
+    def load(self, label: str = "s1", harness_id: str | None = None) -> SessionLoaded:
+        """session/load in the life on stage; `harness_id` asks for another id than the session's."""
+        return self._world.do(self._run.load(label, harness_id))
+
+    def resume(self, label: str = "s1", config: Config | None = None) -> SessionLoaded:
+        """A new life on the same folders, and session/load in it. The old life is ended first."""
+        return self._world.do(self._run.resume(label, config))
+
+    def start(self, config: Config = Config()) -> None:
+        """A new life on the same folders, without loading anything."""
+        assert self._run.home is not None
+        self._world.do(self._run.start(self._run.home, config))
+
+    # --- turns
+
+    def prompt(self, text: str = "Please do the work.", label: str = "s1") -> Ended:
+        """Send a prompt and wait for its end."""
+        self.ended = self._world.do(self._run.prompt(text, label))
+        return self.ended
+
+    def follow_up(self, label: str = "s1") -> Ended | None:
+        """A further prompt, as a fence: its request shows what the model was told. None if nobody is there to take it."""
+        from conformance.bench.world import FOLLOW_UP
+
+        if not self.alive or (self.ended is not None and self.ended.how != "ended"):
+            return None
+        session = self._run.sessions[label]
+        session.extend(Script((reply("You are welcome."),)))
+        ended = self.prompt(FOLLOW_UP, label)
+        self._run.fence("follow-up prompt")
+        return ended
+
+    def send_prompt(self, text: str = "Please do the work.", label: str = "s1") -> None:
+        """Send a prompt and do not wait; `wait` does."""
+        self._run.send_prompt(text, label)
+
+    def wait(self) -> Ended:
+        """Wait for the end of the turn (or until it is held at a planned boundary)."""
+        self.ended = self._world.do(self._run.wait())
+        return self.ended
+
+    def proceed(self, label: str = "s1") -> Ended:
+        """Take up the interrupted turn."""
+        self.ended = self._world.do(self._run.proceed(label))
+        return self.ended
+
+    def cancel(self, label: str = "s1", *, answer_open: bool = True) -> Ended:
+        """Cancel the turn and wait for its end."""
+        self.ended = self._world.do(self._run.cancel(label, answer_open=answer_open))
+        return self.ended
+
+    def until(self, seen: Callable[[Observation], bool], seconds: float | None = None) -> bool:
+        """Wait until an observation fits; False if patience ended first or the turn did."""
+        return self._world.do(self._until(seen, seconds or self._world.patience))
+
+    async def _until(self, seen: Callable[[Observation], bool], seconds: float) -> bool:
+        if any(map(seen, self._run.stage.recorder.observations)):
+            return True
+        found = asyncio.Event()
+        stop = self._run.stage.recorder.listen(lambda o: found.set() if seen(o) else None)
+        try:
+            await asyncio.wait_for(found.wait(), seconds)
+        except TimeoutError:
+            return False
+        finally:
+            stop()
+        return True
+
+    # --- the operator and the approver
+
+    def release(self) -> None:
+        """Let go of what is held: boundaries and slow tools."""
+        self._run.stage.released.set()
+
+    def answer_late(self, label: str = "s1") -> int:
+        """Give the allows that were kept back; returns how many."""
+        return self._world.approver.give_late(self._run.sessions[label])
+
+    def set_limits(self, limits: Limits, label: str = "s1") -> Configured:
+        """Replace the limits of a session."""
+        return self._world.do(self._run.configure("limits", limits, label))
+
+    def compact(self, label: str = "s1") -> Configured:
+        """Ask for compaction now."""
+        return self._world.do(self._run.configure("compact", None, label))
+
+    def kill(self, scope: str = "tree") -> None:
+        """SIGKILL the harness once it is at rest."""
+        self._world.do(self._run.kill(scope))
+
+    def extend(self, script: Script, label: str = "s1") -> None:
+        """Append steps to the script of a session."""
+        self._run.sessions[label].extend(script)
+
+    def quiet(self, seconds: float) -> None:
+        """Keep a quiet window; it is printed with the verdict."""
+        self._world.do(self._run.quiet(seconds))
+
+    def files(self, root: str = "state") -> None:
+        """Note the digests of the harness's own files: "state" (HOME and state folder) or "workspace"."""
+        self._run.see_files(root)

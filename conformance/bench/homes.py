@@ -1,0 +1,57 @@
+"""A home: the folders of one harness over all its lives, and the address by which its requests are known."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conformance.contract.values import Setup
+
+API_KEY = "sk-ant-canary-key-0123456789abcdef"  # a sentinel: ALL-07 looks for it everywhere else
+
+
+@dataclass
+class Home:
+    """Folders are fresh and private; `token` stands in the model URL."""
+
+    root: Path
+    token: str
+    port: int
+    _workspaces: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        for name in ("home", "state", "tmp"):
+            (self.root / name).mkdir(parents=True, mode=0o700)
+        self.workspace()
+
+    @property
+    def model_url(self) -> str:
+        """The base URL of the model API for this home."""
+        return f"http://127.0.0.1:{self.port}/h/{self.token}"
+
+    def workspace(self) -> Path:
+        """A fresh workspace folder."""
+        made = self.root / f"ws{next(self._workspaces)}"
+        made.mkdir(mode=0o700)
+        return made
+
+    def setup(self, dialect: str, model: str) -> Setup:
+        """What a life gets."""
+        return Setup(
+            model_url=self.model_url, api_key=API_KEY, model=model, dialect=dialect,
+            home=str(self.root / "home"), workspace=str(self.root / "ws1"), state_dir=str(self.root / "state"),
+        )  # fmt: skip
+
+    def base_env(self) -> dict[str, str]:
+        """The clean environment of every life: nothing of the suite's own but the search path and the locale."""
+        return {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.root / "home"),
+            "TMPDIR": str(self.root / "tmp"), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+
+    def remove(self) -> None:
+        """Delete everything."""
+        shutil.rmtree(self.root, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""A life: one process of the harness, from start to exit or SIGKILL, and the ACP connection to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conformance.bench import processes
+from conformance.bench.acp import Connection, Message, RpcError
+from conformance.bench.approver import Approver
+from conformance.bench.boundaries import Stage
+from conformance.bench.homes import Home
+from conformance.bench.player import nonces_in
+from conformance.bench.session import Session
+from conformance.contract.errors import HarnessError
+from conformance.trace import Garbled, LifeEnded, Noted, TurnEnded, Updated
+
+START = 60.0  # seconds a harness may take from start to its answer to `initialize`
+
+
+class Life:
+    """Implements `acp.Peer` and `boundaries.LifeLike`. `of_harness` finds the harness's own process below `pid`."""
+
+    def __init__(self, number: int, pid: int, home: Home, approver: Approver, *, how: str, contained: bool, stderr: Path) -> None:
+        self.number, self.pid, self.home, self.how, self.contained = number, pid, home, how, contained
+        self.stderr = stderr
+        self.approver = approver
+        self.exit = processes.Exit(pid)
+        self.connection: Connection | None = None
+        self.sessions: dict[str, Session] = {}
+        self.opening: Session | None = None
+        self.replaying = False
+        self.stage: Stage | None = None
+        self.info: Message = {}
+        self.code: int | None = None
+        self.used = 0
+        self.cleanup: list[Callable[[], None]] = []
+        self._turns: dict[int, tuple[Session, int, bool]] = {}
+
+    # --- talking
+
+    def connect(self, read_fd: int, write_fd: int) -> None:
+        """Take over the descriptors on which the harness speaks ACP."""
+        self.connection = Connection(read_fd, write_fd, self)
+
+    async def call(self, method: str, params: Message, patience: float) -> Any:
+        """A request and its result. Raises RpcError, or HarnessError that says what the harness did instead."""
+        assert self.connection is not None
+        future = self.connection.request(method, params)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), patience)
+        except TimeoutError:
+            raise HarnessError(self._silence(method, patience)) from None
+        except HarnessError as error:
+            if isinstance(error, RpcError):
+                raise
+            await asyncio.wait([self.exit.gone], timeout=1)
+            raise HarnessError(f"{error}{self.last_words()}") from None
+
+    def _silence(self, method: str, patience: float) -> str:
+        garbage = self.connection.last_garbage if self.connection else ""
+        heard = f"; it wrote what is no message of ACP: {garbage!r}" if garbage else ""
+        return f"the harness did not answer {method} within {patience:g} s{heard}{self.last_words()}"
+
+    def last_words(self) -> str:
+        """The end of what the harness wrote to stderr, for a message."""
+        try:
+            text = self.stderr.read_text("utf-8", "replace").strip()
+        except OSError:
+            text = ""
+        return f"; the end of its stderr: {text[-1500:]}" if text else "; it wrote nothing to stderr"
+
+    def start_turn(self, session: Session, turn: int, method: str, params: Message, *, proceeds: bool) -> asyncio.Future[Any]:
+        """Send a prompt (or continue); its one terminal message becomes a `TurnEnded`."""
+        assert self.connection is not None
+        self._turns[self.connection.last_id + 1] = (session, turn, proceeds)
+        return self.connection.request(method, params)
+
+    def drain(self) -> None:
+        """Read all that the harness has written."""
+        if self.connection is not None:
+            self.connection.drain()
+
+    # --- what the harness says
+
+    def _session(self, params: Message) -> Session | None:
+        return self.sessions.get(str(params.get("sessionId"))) or self.opening
+
+    def on_request(self, id: Any, method: str, params: Message) -> None:
+        """A question of the harness: permission goes to the approver, all else is not served."""
+        assert self.connection is not None
+        session = self._session(params)
+        if method == "session/request_permission" and session is not None:
+            self.approver.ask(session, self.connection, id, params)
+            return
+        self.connection.respond(id, error={"code": -32601, "message": f"{method} is not served by this client"})
+
+    def on_notification(self, method: str, params: Message) -> None:
+        """An update becomes a claim in the trace."""
+        session = self._session(params)
+        if method != "session/update" or session is None:
+            return
+        update = params.get("update")
+        found = nonces_in(json.dumps(update, ensure_ascii=False))
+        session.stage.stamp(
+            Updated, session=session.label, update=update if isinstance(update, dict) else {"": update},
+            replay=self.replaying and session is self.opening, nonces=found,
+        )  # fmt: skip
+
+    def on_response(self, id: Any, message: Message, known: bool) -> None:
+        """The terminal message of a turn is stamped here, where its bytes stand."""
+        if id not in self._turns:
+            return
+        session, turn, proceeds = self._turns[id]
+        result = message.get("result")
+        result = result if isinstance(result, dict) else {}
+        meta = ((result.get("_meta") or {}).get("conformance") or {}) if isinstance(result.get("_meta"), dict) else {}
+        error = message.get("error")
+        session.stage.stamp(
+            TurnEnded, session=session.label, turn=turn, stop=str(result.get("stopReason") or ""),
+            error="" if error is None else json.dumps(error)[:2000], limit=str(meta.get("limit") or ""),
+            again=not known, nothing=proceeds and result.get("continued") is False,
+        )  # fmt: skip
+
+    def on_garbage(self, line: bytes, reason: str) -> None:
+        """Keep it as evidence."""
+        if self.stage is not None:
+            self.stage.stamp(Garbled, text=line[:2000].decode("utf-8", "replace"), reason=reason)
+
+    def on_eof(self) -> None:
+        """The harness closed its end; the exit is seen by the pidfd."""
+
+    # --- its process
+
+    def harness_pid(self) -> int:
+        """The harness's own process: below bubblewrap's two, else the one that was started."""
+        if not self.contained or self.how == "fork":
+            return self.pid
+        inner = [p for p in processes.tree(self.pid) if _name(p) != "bwrap"]
+        return inner[0] if inner else self.pid
+
+    async def settle(self) -> None:
+        """Wait until the harness has done all that it can do without the bench."""
+        await processes.quiesce(self.pid)
+
+    def freeze(self) -> None:
+        """SIGSTOP the whole tree."""
+        processes.stop_tree(self.pid)
+
+    def thaw(self) -> None:
+        """SIGCONT the whole tree."""
+        processes.send(processes.tree(self.pid), signal.SIGCONT)
+
+    def kill(self, scope: str) -> None:
+        """SIGKILL the tree or the harness's process alone; the connection ends with it."""
+        if scope == "tree":
+            processes.kill_tree(self.pid)
+        else:
+            processes.send([self.harness_pid()], signal.SIGKILL)
+
+    @property
+    def alive(self) -> bool:
+        """True while the process runs and its connection stands."""
+        return not self.exit.gone.done() and self.connection is not None and not self.connection.closed
+
+    async def gone(self, seconds: float = 10.0) -> bool:
+        """Wait for the end of the process."""
+        await asyncio.wait([self.exit.gone], timeout=seconds)
+        return self.exit.gone.done()
+
+    async def end(self, stage: Stage | None = None, *, expected: bool = True) -> None:
+        """Close the connection, give the harness a moment to leave, then kill what is left. Safe to call twice."""
+        if self.connection is not None:
+            self.connection.drain()
+            self.connection.close()
+        if not await self.gone(3.0 if expected else 0.2):
+            processes.kill_tree(self.pid)
+            await self.gone()
+            if expected and stage is not None:
+                stage.recorder.add(Noted, life=self.number, text="the harness did not exit when its input was closed")
+        self.exit.close()
+        for step in self.cleanup:
+            step()
+        self.cleanup.clear()
+        if stage is not None:
+            stage.recorder.add(LifeEnded, life=self.number, code=self.code, expected=expected, stderr=self.last_words()[:2000])
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

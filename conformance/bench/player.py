@@ -1,0 +1,231 @@
+"""The scripted model's memory: which step answers which request.
+
+A script advances by main requests. A request whose normalised messages were served before is a retry and gets
+the same reply again, in this life or the next; after a fault it gets the step behind the fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from conformance.bench.canaries import BY_NAME
+from conformance.bench.script import NONCE, Failure, Reply, Script, Step, ToolCall, reply
+from conformance.bench.wire.dialect import ModelRequest
+from conformance.trace import Role
+
+NONCES = re.compile(r"nonce-\d{5}-[a-z0-9]+")
+LAST_WORD = reply("That is all.")
+SUMMARY = reply("The work so far: records were read and written as asked. Nothing else is known.")
+
+
+def nonces_in(text: str) -> list[str]:
+    """All nonces that stand in a text, each once, in order."""
+    return list(dict.fromkeys(NONCES.findall(text)))
+
+
+def digest(text: str) -> str:
+    """A short name for a normalised request."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What answers a request: the step itself, its number (-1: outside the script), and whether again."""
+
+    step: Step
+    number: int
+    again: bool = False
+    unscripted: bool = False
+
+
+class Player:
+    """Plays one script to one session."""
+
+    def __init__(self, script: Script, serials: Iterator[int]) -> None:
+        self.script = script
+        self._serials = serials
+        self.steps: list[Step] = [self._named(s) for s in script.steps]
+        self._forever = itertools.count(1)
+        self._position = 0
+        self._served: dict[str, int] = {}
+        self._summaries = list(script.summary)
+        self.names: dict[str, str] = {}
+
+    def _named(self, step: Step) -> Step:
+        """The step with a nonce in each of its calls."""
+        if isinstance(step, Failure):
+            return step
+        blocks = tuple(self._nonced(b) if isinstance(b, ToolCall) else b for b in step.blocks)
+        return replace(step, blocks=blocks)
+
+    def _nonced(self, call: ToolCall) -> ToolCall:
+        nonce = call.arguments.get(NONCE) or f"nonce-{next(self._serials):05d}-{call.label}"
+        text = None if call.json is None else call.json.replace("NONCE", str(nonce))
+        return replace(call, arguments={NONCE: nonce, **call.arguments}, json=text)
+
+    def extend(self, script: Script) -> None:
+        """Append the steps of another script; its `forever` takes over."""
+        self.steps += [self._named(s) for s in script.steps]
+        self.script = replace(self.script, forever=script.forever or self.script.forever)
+        self._summaries += script.summary
+
+    @property
+    def played(self) -> bool:
+        """True if every step was asked for."""
+        return self._position >= len(self.steps)
+
+    @property
+    def position(self) -> int:
+        """How many steps were asked for."""
+        return self._position
+
+    def main(self, read: ModelRequest) -> Served:
+        """What answers this main request."""
+        key = digest(read.normalised)
+        if key in self._served:
+            return self._again(key)
+        return self._next(key)
+
+    def _again(self, key: str) -> Served:
+        number = self._served[key]
+        if isinstance(self.steps[number], Failure) or getattr(self.steps[number], "fault", None):
+            return replace(self._next(key), again=True)
+        return Served(self.steps[number], number, again=True)
+
+    def _next(self, key: str) -> Served:
+        number = self._position
+        if number >= len(self.steps):
+            return self._beyond(key)
+        self._position += 1
+        self._served[key] = number
+        return Served(self.steps[number], number)
+
+    def _beyond(self, key: str) -> Served:
+        if self.script.forever is None:
+            return Served(LAST_WORD, -1, unscripted=True)
+        turn = next(self._forever)
+        blocks = tuple(
+            replace(b, label=f"{b.label}{turn}", arguments={**b.arguments, "target": f"record {turn}"})
+            if isinstance(b, ToolCall) else b
+            for b in self.script.forever.blocks
+        )  # fmt: skip
+        self.steps.append(self._named(replace(self.script.forever, blocks=blocks)))
+        return self._next(key)
+
+    def summary(self) -> Step:
+        """What answers the next compaction request; the last one again and again."""
+        if not self._summaries:
+            return SUMMARY
+        step = self._summaries.pop(0) if len(self._summaries) > 1 else self._summaries[0]
+        return self._named(step)
+
+    def spoken(self, step: Step, read: ModelRequest) -> Step:
+        """The step with each canary's bare name turned into the name that this request offers."""
+        if isinstance(step, Failure):
+            return step
+        blocks = tuple(
+            replace(b, tool=self._wire_name(b.tool, read.tools)) if isinstance(b, ToolCall) and not b.raw else b
+            for b in step.blocks
+        )  # fmt: skip
+        return replace(step, blocks=blocks)
+
+    def _wire_name(self, tool: str, offered: Sequence[str]) -> str:
+        found = resolve(tool, offered)
+        if found is not None:
+            self.names[tool] = found
+        return self.names.get(tool, tool)
+
+    def calls(self, number: int) -> list[dict[str, Any]]:
+        """The scripted calls of one step, as they stand in `Scripted`."""
+        step = self.steps[number]
+        return [] if isinstance(step, Failure) else [scripted_call(c, number, step) for c in step.calls]
+
+
+def scripted_call(call: ToolCall, number: int, step: Reply) -> dict[str, Any]:
+    """One scripted call as it stands in the trace."""
+    canary = BY_NAME.get(call.tool)
+    return {
+        "label": call.label, "nonce": call.arguments[NONCE], "tool": call.tool, "reply": number,
+        "arguments": dict(call.arguments), "runnable": call.runnable and canary is not None,
+        "risk": canary.risk.value if canary else "unknown", "idempotent": bool(canary and canary.idempotent),
+        "whole": step.fault is None and step.stop_reason != "refusal",
+    }  # fmt: skip
+
+
+def scripted_reply(step: Step) -> dict[str, Any]:
+    """One step as it stands in the trace."""
+    if isinstance(step, Failure):
+        return {"failure": step.status, "reset": step.reset}
+    fault = type(step.fault).__name__ if step.fault else ""
+    return {"text": step.text[:200], "calls": [c.label for c in step.calls], "stop": step.stop_reason, "fault": fault}
+
+
+def resolve(tool: str, offered: Sequence[str]) -> str | None:
+    """The offered name that stands for a canary: equal, or the canary's name behind a separator."""
+    if tool in offered:
+        return tool
+    behind = re.compile(rf".*[^A-Za-z0-9]{re.escape(tool)}")
+    return next((name for name in offered if behind.fullmatch(name)), None)
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """How requests of this harness are told apart where content alone does not do it (from the manifest)."""
+
+    compaction: tuple[str, ...] = ()
+    side: tuple[str, ...] = ()
+    child: tuple[str, ...] = ()
+
+
+SUMMARISING = (r"summari[sz]e (the|this|our|your)", r"compact(ion|ing)? (the|this|our) (conversation|history)", r"create a (detailed )?summary")
+
+
+def role(read: ModelRequest, earlier: Sequence[tuple[str, str]] | None, patterns: Patterns) -> Role:
+    """What a model request is for. `earlier`: the texts of the session's last main request, if there was one."""
+    if read.kind == "count_tokens":
+        return Role.COUNT
+    if read.kind != "generate":
+        return Role.SIDE
+    last = next((text for who, text in reversed(read.texts) if who == "user"), "")
+    about = last if read.tools else f"{read.system}\n{last}"
+    if _any(patterns.compaction or SUMMARISING, about) and not nonces_in(last):
+        return Role.COMPACTION
+    if _any(patterns.side, about):
+        return Role.SIDE
+    if _any(patterns.child, about):
+        return Role.CHILD
+    if read.tools or _continues(read.texts, earlier):
+        return Role.MAIN
+    return Role.SIDE
+
+
+def _any(patterns: Sequence[str], text: str) -> bool:
+    return any(re.search(p, text, re.IGNORECASE) for p in patterns)
+
+
+def _continues(texts: Sequence[tuple[str, str]], earlier: Sequence[tuple[str, str]] | None) -> bool:
+    return bool(earlier) and list(texts[: len(earlier or ())]) == list(earlier or ())
+
+
+def results_in(read: ModelRequest) -> tuple[list[str], dict[str, str]]:
+    """(nonces of the calls in the history, {nonce: text of its result})."""
+    calls: list[str] = []
+    results: dict[str, str] = {}
+    for seen in read.calls:
+        nonce = _nonce_of(seen.arguments)
+        calls.append(nonce)
+        if seen.result is not None:
+            results[nonce] = seen.result
+    return [c for c in calls if c], {k: v for k, v in results.items() if k}
+
+
+def _nonce_of(arguments: Any) -> str:
+    if isinstance(arguments, Mapping) and isinstance(arguments.get(NONCE), str):
+        return str(arguments[NONCE])
+    found = nonces_in(str(arguments))
+    return found[0] if found else ""

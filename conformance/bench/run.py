@@ -1,0 +1,324 @@
+"""One run: a script played to a harness over one or more lives, as the plan says, into one trace."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from conformance.bench.acp import RpcError
+from conformance.bench.approver import Approver
+from conformance.bench.boundaries import Stage
+from conformance.bench.canaries import Canary
+from conformance.bench.homes import Home
+from conformance.bench.life import Life
+from conformance.bench.plan import Answers, At, plan_json
+from conformance.bench.recorder import Recorder
+from conformance.bench.script import Script
+from conformance.bench.session import Session
+from conformance.contract.errors import HarnessError
+from conformance.contract.values import Config, Limits
+from conformance.trace import (
+    CancelSent, Configured, Fence, FilesSeen, LifeEnded, LifeKilled, LifeStarted, Loading, Noted, Proceeded, Prompted,
+    RunBegan, SessionLoaded, SessionOpened, Trace, TurnEnded,
+)  # fmt: skip
+
+CONTINUE = "Please go on with what you were doing."  # the fixed prompt where session/continue is not served
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How waiting for a turn ended: "ended", "crashed" (as planned), "held", "died" (by itself) or "silent" (patience over)."""
+
+    how: str
+    turn: TurnEnded | None = None
+
+    @property
+    def stop(self) -> str:
+        """The ACP stop reason; "" if there was none."""
+        return self.turn.stop if self.turn else ""
+
+
+class Host(Protocol):
+    """What a run needs of the world."""
+
+    @property
+    def approver(self) -> Approver: ...
+    @property
+    def serials(self) -> Iterator[int]: ...
+    @property
+    def patience(self) -> float: ...
+    @property
+    def posture(self) -> dict[str, Any]: ...
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+    @property
+    def methods(self) -> frozenset[str]: ...
+    @property
+    def name(self) -> str: ...
+
+    async def launch(self, home: Home, config: Config) -> Life: ...
+    def session_params(self, life: Life, session: Session, workspace: str) -> dict[str, Any]: ...
+    def mode_id(self, session: Session) -> str | None: ...
+    def own(self, session: Session, home: Home) -> None: ...
+    def disown(self, session: Session) -> None: ...
+
+
+class Run:
+    """Drives one run. All methods are coroutines on the bench's loop."""
+
+    def __init__(self, host: Host, name: str, at: tuple[At, ...], given: Answers) -> None:
+        self.host = host
+        self.stage = Stage(Recorder(name), at)
+        self.stage.on_cancel = lambda: self.turn_future
+        self.sessions: dict[str, Session] = {}
+        self.workspaces: dict[str, str] = {}
+        self.home: Home | None = None
+        self.life: Life | None = None
+        self.turn_future: asyncio.Future[Any] | None = None
+        self.turns = 0
+        self.config = Config()
+        self.stage.stamp(RunBegan, harness=host.name, posture=dict(host.posture),
+                         capabilities=sorted(host.capabilities), plan=plan_json(at, given))  # fmt: skip
+
+    # --- lives
+
+    def take(self, life: Life, home: Home) -> None:
+        """Put a life on stage."""
+        self.life, self.home = life, home
+        self.stage.life, life.stage = life, self.stage
+        self.stage.stamp(LifeStarted, pid=life.pid, how=life.how, contained=life.contained)
+
+    async def start(self, home: Home, config: Config) -> None:
+        """Launch a life of the harness for this run."""
+        self.config = config
+        self.take(await self.host.launch(home, config), home)
+
+    async def bury(self, *, expected: bool = False) -> None:
+        """Wait for the end of a life that was killed, or end it; its questions are void."""
+        life = self.life
+        if life is None:
+            return
+        for session in self.sessions.values():
+            self.host.approver.forget(session)
+        life.drain()
+        await life.end(None, expected=expected)
+        self.stage.life = None
+        self.stage.recorder.add(LifeEnded, life=life.number, code=life.code, expected=expected, stderr="" if expected else life.last_words()[:1000])
+        self.life = None
+        self.stage.crashed.clear()
+
+    async def kill(self, scope: str = "tree") -> None:
+        """SIGKILL now, at no planned boundary, once the harness is at rest."""
+        assert self.life is not None
+        await self.life.settle()
+        self.life.drain()
+        self.stage.stamp(LifeKilled, scope=scope)
+        self.life.kill(scope)
+        await self.bury()
+
+    # --- sessions
+
+    async def open(self, script: Script, tools: Sequence[Canary], config: Config, given: Answers) -> str:
+        """session/new; returns the bench's label. Raises HarnessError if the harness refuses."""
+        assert self.life is not None and self.home is not None
+        label = f"s{len(self.sessions) + 1}"
+        session = Session(label, self.stage, script, self.host.serials, tools, config, given)
+        self.sessions[label] = session
+        self.workspaces[label] = str(self.home.workspace())
+        self.host.own(session, self.home)
+        self.life.opening = session
+        params = self.host.session_params(self.life, session, self.workspaces[label])
+        result = await self.life.call("session/new", params, max(self.host.patience, 60))
+        if not isinstance(result, dict) or not isinstance(result.get("sessionId"), str):
+            raise HarnessError(f"session/new was answered without a sessionId: {json.dumps(result)[:300]}")
+        session.harness_id = result["sessionId"]
+        self.life.sessions[session.harness_id] = session
+        self.life.opening = None
+        self.life.used += 1
+        self.stage.seen(SessionOpened, session=label, harness_id=session.harness_id)
+        await self._set_mode(session)
+        return label
+
+    async def _set_mode(self, session: Session) -> None:
+        mode = self.host.mode_id(session)
+        if mode is not None and self.life is not None:
+            await self.life.call("session/set_mode", {"sessionId": session.harness_id, "modeId": mode}, self.host.patience)
+
+    async def load(self, label: str = "s1", harness_id: str | None = None) -> SessionLoaded:
+        """session/load in the life on stage. A refusal is in the answer's `error`, not raised."""
+        assert self.life is not None
+        session, life = self.sessions[label], self.life
+        wanted = session.harness_id if harness_id is None else harness_id
+        params = self.host.session_params(life, session, self.workspaces[label]) | {"sessionId": wanted}
+        life.opening, life.replaying = session, True
+        self.stage.seen(Loading, session=label, harness_id=wanted)
+        try:
+            result = await life.call("session/load", params, max(self.host.patience, 30))
+            life.sessions[wanted] = session
+            error = ""
+        except HarnessError as refused:
+            result, error = {}, json.dumps(refused.body) if isinstance(refused, RpcError) else str(refused)
+        life.opening, life.replaying = None, False
+        loaded = self.stage.seen(SessionLoaded, session=label, harness_id=wanted, error=error[:2000], unfinished=_unfinished(result))
+        if not error:
+            await self._set_mode(session)
+        return loaded
+
+    async def resume(self, label: str = "s1", config: Config | None = None) -> SessionLoaded:
+        """A new life on the same folders, and session/load in it."""
+        assert self.home is not None
+        if self.life is not None:
+            await self.bury(expected=not self.stage.crashed.is_set())
+        await self.start(self.home, config or self.config)
+        return await self.load(label)
+
+    # --- turns
+
+    def send_prompt(self, text: str, label: str = "s1") -> None:
+        """Send a prompt and do not wait."""
+        assert self.life is not None
+        session = self.sessions[label]
+        self.turns += 1
+        word = f"job-{next(self.host.serials):05d}"
+        session.words.append(word)
+        said = f"{text} ({word})"
+        self.stage.turn = self.turns
+        self.stage.seen(Prompted, session=label, text=said, word=word, turn=self.turns)
+        params = {"sessionId": session.harness_id, "prompt": [{"type": "text", "text": said}]}
+        self.turn_future = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
+
+    async def prompt(self, text: str = "Please do the work.", label: str = "s1") -> Ended:
+        """Send a prompt and wait until its turn is over, one way or another."""
+        self.send_prompt(text, label)
+        return await self.wait()
+
+    async def proceed(self, label: str = "s1") -> Ended:
+        """Take up the interrupted turn: session/continue, or the fixed prompt where that is not served."""
+        assert self.life is not None
+        if "session/continue" not in self.host.methods:
+            return await self.prompt(CONTINUE, label)
+        session = self.sessions[label]
+        self.turns += 1
+        self.stage.turn = self.turns
+        self.stage.seen(Proceeded, session=label, turn=self.turns)
+        self.turn_future = self.life.start_turn(
+            session, self.turns, "_conformance/session/continue", {"sessionId": session.harness_id}, proceeds=True)  # fmt: skip
+        return await self.wait()
+
+    async def wait(self, *, until_held: bool = True) -> Ended:
+        """Wait for the end of the turn. Patience counts from the last thing that was seen."""
+        assert self.life is not None and self.turn_future is not None
+        life = self.life
+        crashed = asyncio.ensure_future(self.stage.crashed.wait())
+        held = asyncio.ensure_future(self.stage.held.wait() if until_held else asyncio.Event().wait())
+        waited: set[asyncio.Future[Any]] = {self.turn_future, crashed, life.exit.gone, held}
+        try:
+            await self._patiently(waited)
+        finally:
+            crashed.cancel()
+            held.cancel()
+        return await self._ended(life, self.turn_future, held)
+
+    async def _patiently(self, waited: set[asyncio.Future[Any]]) -> None:
+        seen, since = -1, time.monotonic()
+        while True:
+            done, _ = await asyncio.wait(waited, timeout=0.25, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+            if len(self.stage.recorder.observations) != seen:
+                seen, since = len(self.stage.recorder.observations), time.monotonic()
+            elif time.monotonic() - since > self.host.patience:
+                return
+
+    async def _ended(self, life: Life, turn: asyncio.Future[Any], held: asyncio.Future[Any]) -> Ended:
+        if self.stage.crashed.is_set():
+            await self.bury()
+            return Ended("crashed")
+        if turn.done() and life.alive:
+            return Ended("ended", self._last_end())
+        if life.exit.gone.done() or not life.alive:
+            last = self._last_end()
+            await self.bury()
+            return Ended("ended", last) if last else Ended("died")
+        if self.stage.held.is_set():
+            self.stage.held.clear()
+            return Ended("held")
+        self.stage.seen(Noted, text=f"the turn did not end within {self.host.patience:g} s of silence")
+        return Ended("silent")
+
+    def _last_end(self) -> TurnEnded | None:
+        ends = [o for o in self.stage.recorder.observations if isinstance(o, TurnEnded) and o.turn == self.turns]
+        return ends[0] if ends else None
+
+    async def cancel(self, label: str = "s1", *, answer_open: bool = True) -> Ended:
+        """session/cancel; open questions are answered with cancelled, as ACP demands; waits for the end."""
+        assert self.life is not None and self.life.connection is not None
+        session = self.sessions[label]
+        self.stage.seen(CancelSent, session=label, turn=self.turns)
+        self.life.connection.notify("session/cancel", {"sessionId": session.harness_id})
+        if answer_open:
+            self.host.approver.cancel_open(session)
+        return await self.wait(until_held=False)
+
+    # --- the operator
+
+    async def configure(self, what: str, value: Any, label: str = "s1") -> Configured:
+        """`limits` (Limits), `compact` (None) or `mode` (an id) through ACP or its extension; errors are in the answer."""
+        assert self.life is not None
+        session = self.sessions[label]
+        method, params = _configuring(what, value)
+        result, error = None, ""
+        try:
+            result = await self.life.call(method, {"sessionId": session.harness_id, **params}, max(self.host.patience, 20))
+        except HarnessError as refused:
+            error = str(refused)
+            if self.stage.crashed.is_set():
+                await self.bury()
+        shown = value.declared() if isinstance(value, Limits) else value
+        return self.stage.seen(Configured, session=label, what=what, value=shown, result=result, error=error[:1000])
+
+    def see_files(self, root: str) -> None:
+        """Note digests and modes of the harness's own files ("state": HOME and state folder) or of the workspace."""
+        assert self.home is not None
+        folders = [self.home.root / "home", self.home.root / "state"] if root == "state" else [Path(self.workspaces["s1"])]
+        files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]
+        names = {str(p.relative_to(self.home.root)): p for p in files}
+        self.stage.seen(
+            FilesSeen, root=root, digests={n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in names.items()},
+            modes={n: p.stat().st_mode & 0o777 for n, p in names.items()},
+        )  # fmt: skip
+
+    def fence(self, name: str) -> None:
+        """Note that up to here was waited, on something observable."""
+        self.stage.seen(Fence, name=name)
+
+    async def quiet(self, seconds: float) -> None:
+        """Keep a stated quiet window where nothing observable can be waited for."""
+        await asyncio.sleep(seconds)
+        self.stage.seen(Fence, name="quiet window", quiet=seconds)
+
+    def trace(self) -> Trace:
+        """What was seen so far."""
+        if self.life is not None:
+            self.life.drain()
+        return self.stage.recorder.trace()
+
+
+def _configuring(what: str, value: Any) -> tuple[str, dict[str, Any]]:
+    if what == "limits":
+        return "_conformance/limits", {"limits": value.declared()}
+    if what == "mode":
+        return "session/set_mode", {"modeId": value}
+    return f"_conformance/{what}", dict(value or {})
+
+
+def _unfinished(result: Any) -> list[dict[str, Any]]:
+    meta = (result.get("_meta") or {}) if isinstance(result, dict) else {}
+    found = (meta.get("conformance") or {}).get("unfinished") or []
+    return [dict(u) for u in found if isinstance(u, dict)]

@@ -1,0 +1,102 @@
+"""The canary tools at work: every call of every door ends here, in the suite, and is journaled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jsonschema
+
+from conformance.bench.canaries import BY_NAME, Canary
+from conformance.bench.mcp import InvalidArguments, UnknownTool
+from conformance.bench.plan import EFFECT, ENTERED
+from conformance.bench.script import NONCE
+from conformance.bench.session import Session
+from conformance.contract.values import ToolResult
+from conformance.trace import ToolCancelled, ToolEffect, ToolEntered, ToolLeft, ToolRejected
+
+
+class Toolbox:
+    """Runs the canaries of a session. `runs` numbers every execution over the whole bench."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def run(self, session: Session, door: str, name: str, arguments: Any) -> tuple[int, ToolResult]:
+        """Run one call; returns (run number, result). The caller delivers and then calls `left`.
+
+        Raises UnknownTool, InvalidArguments (only where the door validates), Killed at a planned boundary.
+        """
+        given = arguments if isinstance(arguments, Mapping) else {}
+        nonce = str(given.get(NONCE, ""))
+        canary = self._admit(session, door, name, arguments, nonce)
+        self.runs += 1
+        run, stage = self.runs, session.stage
+        stage.seen(ToolEntered, session=session.label, tool=name, arguments=dict(given), nonce=nonce, door=door, run=run)
+        await stage.reach(ENTERED, session=session.label, nonce=nonce)
+        await self._take_time(session, canary, nonce)
+        if canary.result != "error":
+            stage.seen(ToolEffect, session=session.label, tool=name, nonce=nonce, run=run)
+        await stage.reach(EFFECT, session=session.label, nonce=nonce)
+        return run, result_of(canary, nonce)
+
+    def _admit(self, session: Session, door: str, name: str, arguments: Any, nonce: str) -> Canary:
+        canary = session.canaries.get(name)
+        if canary is None:
+            self._reject(session, name, nonce, "no such tool behind this door")
+            raise UnknownTool(f"Unknown tool: {name}")
+        problem = "" if door == "callable" else misfit(name, arguments)
+        if problem:
+            self._reject(session, name, nonce, problem)
+            raise InvalidArguments(problem)
+        return canary
+
+    def _reject(self, session: Session, name: str, nonce: str, reason: str) -> None:
+        session.stage.seen(ToolRejected, session=session.label, tool=name, nonce=nonce, reason=reason)
+
+    async def _take_time(self, session: Session, canary: Canary, nonce: str) -> None:
+        if canary.result != "slow":
+            return
+        try:
+            await asyncio.wait_for(session.stage.released.wait(), canary.seconds or 3600)
+        except TimeoutError:
+            pass  # the tool's own time is over: it goes on by itself
+        except asyncio.CancelledError:
+            self.cancelled(session, nonce)
+            raise
+
+    def cancelled(self, session: Session, nonce: str) -> None:
+        """The harness withdrew the call."""
+        session.stage.seen(ToolCancelled, session=session.label, nonce=nonce)
+
+    def left(self, session: Session, run: int, name: str, nonce: str, result: ToolResult, *, delivered: bool) -> None:
+        """The result was handed over, or nobody was there to take it."""
+        session.stage.seen(
+            ToolLeft, session=session.label, tool=name, nonce=nonce, run=run,
+            is_error=result.is_error, delivered=delivered, text=result.text[:200],
+        )  # fmt: skip
+
+
+def result_of(canary: Canary, nonce: str) -> ToolResult:
+    """What a canary gives back. The text carries the nonce, so that a told result can be found."""
+    made = {
+        "error": ToolResult(f"failed on purpose: {nonce}", is_error=True),
+        "huge": ToolResult(f"done: {nonce} " + "x" * 1_000_000),
+        "binary": ToolResult(f"done: {nonce} \x00\x01\x02\ufffd\ud83d\x7f".encode("utf-8", "replace").decode()),
+        "empty": ToolResult(""),
+        "malformed": ToolResult("\x00malformed"),
+    }
+    return made.get(canary.result, ToolResult(f"done: {canary.name} {nonce}"))
+
+
+@lru_cache(maxsize=64)
+def _validator(name: str) -> Any:
+    return jsonschema.Draft202012Validator(BY_NAME[name].schema)
+
+
+def misfit(name: str, arguments: Any) -> str:
+    """Why arguments do not fit a canary's schema; "" if they do."""
+    error = next(iter(_validator(name).iter_errors(arguments)), None)
+    return "" if error is None else f"Invalid arguments for tool {name}: {error.message}"
