@@ -126,15 +126,15 @@ class Door:
 
 
 def _connect(address: str | tuple[str, int]) -> socket.socket:
+    unix = isinstance(address, str)
+    connection = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
     try:
-        if not isinstance(address, str):
-            connection = socket.create_connection(address, CONNECT_TIMEOUT)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connection
-        connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(CONNECT_TIMEOUT)
         connection.connect(address)
+        if not unix:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
+        connection.close()
         raise ConnectionError(f"the bench's door at {address} does not answer: {error}") from error
     return connection
 

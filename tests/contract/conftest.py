@@ -107,11 +107,14 @@ class Client:
         return str(self.call("session/new", params)["sessionId"])
 
     def prompt(self, session: str, text: str) -> Any:
-        return self.call("session/prompt", prompting(session, text))
+        reply = self.wait(self.begin(session, text))
+        if "error" in reply:
+            raise LookupError(reply["error"]["code"], reply["error"]["message"])
+        return reply["result"]
 
-
-def prompting(session: str, text: str) -> dict[str, Any]:
-    return {"sessionId": session, "prompt": [{"type": "text", "text": text}]}
+    def begin(self, session: str, text: str) -> int:
+        """Send a prompt without waiting; returns its id."""
+        return self.send("session/prompt", {"sessionId": session, "prompt": [{"type": "text", "text": text}]})
 
 
 class Served(Client):
