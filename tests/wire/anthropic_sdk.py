@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import httpx2
@@ -15,7 +16,11 @@ from conformance.bench.wire.dialect import Answer, HttpRequest, Illegal
 DIALECT = Anthropic()
 OLD = {"anthropic-version": "2023-06-01", "x-api-key": "key", "content-type": "application/json"}
 NEW = {"anthropic-version": "2026-10-21", "authorization": "Bearer key", "content-type": "application/json"}
-HELLO = {"model": "claude-opus-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
+HELLO: dict[str, Any] = {
+    "model": "claude-opus-5",
+    "max_tokens": 100,
+    "messages": [{"role": "user", "content": "hello"}],
+}
 
 
 def post(body: object, headers: dict[str, str] = NEW, path: str = "/v1/messages") -> HttpRequest:
@@ -56,7 +61,7 @@ class Bench:
         self.plan = plan
         self.requests: list[HttpRequest] = []
         http = httpx2.Client(transport=httpx2.MockTransport(self._answer))
-        self.client = anthropic.Anthropic(api_key="key", base_url="http://model", max_retries=0, http_client=http)
+        self.client: Any = anthropic.Anthropic(api_key="key", base_url="http://model", max_retries=0, http_client=http)
 
     def _answer(self, sent: httpx2.Request) -> httpx2.Response:
         path = sent.url.raw_path.decode()
@@ -79,11 +84,11 @@ class Bench:
             raise httpx2.ConnectError("connection reset")
         return httpx2.Response(answer.status, headers=list(answer.headers), stream=_Written(answer))
 
-    def streamed(self, **more: object) -> anthropic.types.Message:
+    def streamed(self, **more: Any) -> Any:
         """The final message of a streamed request."""
         with self.client.messages.stream(**{**HELLO, **more}) as stream:
             return stream.get_final_message()
 
-    def created(self, **more: object) -> anthropic.types.Message:
+    def created(self, **more: Any) -> Any:
         """The message of a plain request."""
         return self.client.messages.create(**{**HELLO, **more})

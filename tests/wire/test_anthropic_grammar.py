@@ -55,7 +55,7 @@ def removed(name: str, field: str) -> Change:
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 ERROR = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
-START = {"type": "tool_use", "id": "toolu_01" + "a" * 22, "name": "look", "input": {}}
+START: dict[str, Any] = {"type": "tool_use", "id": "toolu_01" + "a" * 22, "name": "look", "input": {}}
 
 DAMAGED: dict[str, tuple[bytes, str]] = {
     "not UTF-8": (WHOLE.replace(b"we", b"\xff\xfe"), "not UTF-8"),
@@ -104,9 +104,11 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         edited(6, put(content_block=START)).replace(EVENTS[10].split(b'"id":"')[1][:30], START["id"].encode()),
         "a tool id twice",
     ),
-    "delta of another type": (inserted(8, EVENTS[11].replace(b'"index":2', b'"index":1')), "input_json_delta in a text"),
+    "delta of another type": (inserted(8, EVENTS[11].replace(b'"index":2', b'"index":1')),
+     "input_json_delta in a text"),
     "delta in a redacted block": (
-        edited(1, put(content_block={"type": "redacted_thinking", "data": "x"})), "thinking_delta in a redacted_thinking",
+        edited(1, put(content_block={"type": "redacted_thinking", "data": "x"})),
+         "thinking_delta in a redacted_thinking",
     ),
     "thinking after the signature": (inserted(5, EVENTS[3]), "thinking_delta after signature_delta"),
     "second signature": (inserted(5, EVENTS[4]), "a second signature_delta"),
@@ -131,7 +133,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "unknown delta event": (inserted(8, EVENTS[7].replace(b"content_block_delta", b"block_delta")), "an unknown event"),
 }  # fmt: skip
 
-BODY = json.loads(rendered(PLAN, stream=False).events[0])
+BODY: dict[str, Any] = json.loads(rendered(PLAN, stream=False).events[0])
 
 
 def body_with(index: int, **more: object) -> dict[str, Any]:
@@ -158,7 +160,11 @@ DAMAGED_BODIES: dict[str, tuple[object, str]] = {
 }
 
 REQUEST = "req_01" + "a" * 22
-ERROR_BODY = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}, "request_id": REQUEST}
+ERROR_BODY: dict[str, Any] = {
+    "type": "error",
+    "error": {"type": "overloaded_error", "message": "Overloaded"},
+    "request_id": REQUEST,
+}
 JSON = {"content-type": "application/json", "request-id": REQUEST, "x-should-retry": "true"}
 DAMAGED_ERRORS: dict[str, tuple[int, dict[str, str], object, str]] = {
     "no error": (529, JSON, {"message": "Overloaded"}, "no error object"),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import anthropic
 import httpx2
@@ -17,13 +18,13 @@ from conformance.bench.wire.dialect import HttpRequest
 
 
 @contextmanager
-def serving(plan: Reply) -> Iterator[anthropic.Anthropic]:
+def serving(plan: Reply) -> Iterator[Any]:
     """A client of a server that answers every request with this reply, in chunks, one an event or a byte."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802 - the name is the library's
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = HttpRequest("POST", self.path, headers, body)
@@ -48,7 +49,8 @@ def serving(plan: Reply) -> Iterator[anthropic.Anthropic]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        with anthropic.Anthropic(api_key="k", base_url=f"http://127.0.0.1:{server.server_port}", max_retries=0) as client:
+        url = f"http://127.0.0.1:{server.server_port}"
+        with anthropic.Anthropic(api_key="k", base_url=url, max_retries=0) as client:
             yield client
     finally:
         server.shutdown()

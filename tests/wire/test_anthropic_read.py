@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from anthropic_sdk import DIALECT, HELLO, Bench, post
@@ -15,7 +16,7 @@ def read(body: object, path: str = "/v1/messages") -> ModelRequest:
     return DIALECT.read(post(body, path=path))
 
 
-HISTORY = {
+HISTORY: dict[str, Any] = {
     "model": "claude-opus-5",
     "max_tokens": 100,
     "stream": True,
@@ -29,7 +30,8 @@ HISTORY = {
             {"type": "tool_use", "id": "t2", "name": "look", "input": {}},
         ]},
         {"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "bad"}], "is_error": True},
+            {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": "bad"}],
+             "is_error": True},
             {"type": "tool_result", "tool_use_id": "t1", "content": "good"},
         ]},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "t3", "name": "look", "input": {}}]},
@@ -81,7 +83,8 @@ def test_a_retry_is_the_same_whatever_varies_around_it() -> None:
     other = json.loads(text) | {"system": "it is noon", "tools": [], "metadata": {"user_id": "u"}, "stream": False}
     other["messages"][0] = {"content": [
         {"text": "<system-reminder>noon</system-reminder>", "type": "text"},
-        {"text": "go <system-reminder>\nnoon</system-reminder>", "type": "text", "cache_control": {"type": "ephemeral"}},
+        {"text": "go <system-reminder>\nnoon</system-reminder>", "type": "text",
+         "cache_control": {"type": "ephemeral"}},
     ], "role": "user"}  # fmt: skip
     assert read(other).normalised == read(HISTORY).normalised
 

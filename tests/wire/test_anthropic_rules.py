@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from anthropic_sdk import HELLO, NEW, OLD, judged
@@ -15,7 +16,7 @@ from conformance.bench.wire.anthropic_ids import sealed, signature, tool_id
 from conformance.bench.wire.anthropic_rules import FIELDS, OUTER
 from conformance.bench.wire.dialect import HttpRequest
 
-Json = dict[str, object]
+Json = dict[str, Any]
 TOOL: Json = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
 ENABLED: Json = {"type": "enabled", "budget_tokens": 1024}
 MARK: Json = {"cache_control": {"type": "ephemeral"}}
@@ -60,6 +61,7 @@ def without(body: Json, *names: str) -> Json:
 
 THOUGHT, PLAIN = tool_id("1", 1, thought=True), tool_id("1", 1, thought=False)
 BETA = NEW | {"anthropic-beta": "something-2026-01-01"}
+ODD_SCHEMAS: list[object] = [{}, {"type": "string"}, None, []]
 Case = tuple[object, dict[str, str]]
 
 
@@ -88,7 +90,8 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
     "too large": ([], [ask(b" " * (32 * 1024 * 1024 + 1))], "exceeds the maximum size"),
     "no JSON": (
         [ask(json.dumps(asks(user("\U0001f600"))).encode())],
-        [ask(b"{"), ask(b"[1]"), ask(b"\xff{}"), ask(b'{"model": NaN}'), ask(b'{"model": "\\ud800"}'), ask(b"[" * 99999)],
+        [ask(b"{"), ask(b"[1]"), ask(b"\xff{}"), ask(b'{"model": NaN}'), ask(b'{"model": "\\ud800"}'),
+         ask(b"[" * 99999)],
         "",
     ),
     "field missing": (
@@ -114,7 +117,8 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
         ": Extra inputs are not permitted",
     ),
     "stop sequence blank": (
-        [ask({**HELLO, "stop_sequences": ["END"]})], [ask({**HELLO, "stop_sequences": ["END", "\n"]})], "non-whitespace",
+        [ask({**HELLO, "stop_sequences": ["END"]})], [ask({**HELLO, "stop_sequences": ["END", "\n"]})],
+         "non-whitespace",
     ),
     "system shape": (
         [ask({**HELLO, "system": ""}), ask({**HELLO, "system": [text("be kind", **MARK)]})],
@@ -139,7 +143,7 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
     ),
     "input_schema type": (
         [ask(offers())],
-        [ask(offers(input_schema=schema)) for schema in ({}, {"type": "string"}, None, [])],
+        [ask(offers(input_schema=schema)) for schema in ODD_SCHEMAS],
         "tools.0.custom.input_schema",
     ),
     "input_schema union": (
@@ -170,7 +174,8 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
         "budget_tokens",
     ),
     "cache_control": (
-        [ask({**offers(**MARK), "system": [text("a", **MARK)], "messages": [user(text("b", **MARK), text("c", **MARK))]})],
+        [ask({**offers(**MARK), "system": [text("a", **MARK)], "messages": [user(text("b", **MARK), text("c",
+         **MARK))]})],
         [ask({**offers(**MARK), "messages": [user(*[text("b", **MARK)] * 4)]}),
          ask(asks(user("a"), assistant(use()), user(result(content=[text("b", **MARK)] * 5))))],
         "A maximum of 4 blocks with cache_control may be provided. Found 5.",
@@ -204,7 +209,7 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
     ),
     "block shape": (
         [ask(asks(user("a"), assistant(use()), user(without(result(), "content"))))],
-        [ask(asks(user({"type": "text"}))), ask(asks(user(text(None)))),  # type: ignore[arg-type]
+        [ask(asks(user({"type": "text"}))), ask(asks(user({"type": "text", "text": None}))),
          ask(asks(user("a"), assistant(use(input="{}")), user(result()))),
          ask(asks(user("a"), assistant(without(use(), "name")), user(result()))),
          ask(asks(user("a"), assistant(without(thought(), "signature")), user("b"))),
@@ -224,7 +229,8 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
     ),
     "content empty": (
         [ask(asks(user("a"), assistant(""))), ask(asks(user("a"), {"role": "assistant", "content": []}))],
-        [ask(asks(user(""))), ask(asks({"role": "user", "content": []})), ask(asks(user("a"), assistant(""), user("b")))],
+        [ask(asks(user(""))), ask(asks({"role": "user", "content": []})), ask(asks(user("a"), assistant(""),
+         user("b")))],
         "all messages must have non-empty content except for the optional final assistant message",
     ),
     "text empty": (
@@ -284,14 +290,17 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
         [ask(asks(user("a"), assistant(thought(thinking="hm."), text("b")), user("c"))),
          ask(asks(user("a"), assistant(thought(signature=""), text("b")), user("c"))),
          ask(asks(user("a"), assistant(thought(signature="made up"), text("b")), user("c"))),
-         ask(asks(user("a"), assistant({"type": "redacted_thinking", "data": sealed("x")[:-8]}, text("b")), user("c")))],
+         ask(asks(user("a"), assistant({"type": "redacted_thinking", "data": sealed("x")[:-8]}, text("b")),
+          user("c")))],
         "messages.1.content.0: Invalid `",
     ),
     "thinking dropped": (
-        [ask(asks(user("a"), assistant(thought(), use(THOUGHT)), user(result(THOUGHT)), thinking=ENABLED, max_tokens=2000)),
+        [ask(asks(user("a"), assistant(thought(), use(THOUGHT)), user(result(THOUGHT)), thinking=ENABLED,
+         max_tokens=2000)),
          ask(asks(user("a"), assistant(use(THOUGHT)), user(result(THOUGHT)))),
          ask(asks(user("a"), assistant(use(PLAIN)), user(result(PLAIN)), thinking=ENABLED, max_tokens=2000)),
-         ask(asks(user("a"), assistant(use(THOUGHT)), user(result(THOUGHT)), assistant("b"), user("c"), thinking=ENABLED,
+         ask(asks(user("a"), assistant(use(THOUGHT)), user(result(THOUGHT)), assistant("b"), user("c"),
+          thinking=ENABLED,
                   max_tokens=2000))],
         [ask(asks(user("a"), assistant(use(THOUGHT)), user(result(THOUGHT)), thinking=ENABLED, max_tokens=2000))],
         "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.",
@@ -350,14 +359,14 @@ JSON = st.recursive(
 )
 BLOCK = st.fixed_dictionaries(
     {"type": st.sampled_from(["text", "tool_use", "tool_result", "thinking", "redacted_thinking", "image"])},
-    optional={name: JSON for name in ("text", "id", "tool_use_id", "input", "name", "thinking", "signature", "content")},
+    optional=dict.fromkeys(("text", "id", "tool_use_id", "input", "name", "thinking", "signature", "content"), JSON),
 )
 MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "system"]), "content": JSON | st.lists(BLOCK, max_size=3)}
 )
 BODY = st.fixed_dictionaries(
     {"model": st.just("m"), "max_tokens": st.integers(-1, 9), "messages": JSON | st.lists(MESSAGE, max_size=4)},
-    optional={name: JSON for name in ("tools", "system", "thinking", "tool_choice", "stop_sequences", "stream")},
+    optional=dict.fromkeys(("tools", "system", "thinking", "tool_choice", "stop_sequences", "stream"), JSON),
 )
 
 
