@@ -1,0 +1,45 @@
+"""The audit trail: one final record for each decision, found by plain filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reference_harness.errors import UsageFault
+from reference_harness.records import Call, Decided, Decision, Entry, Replied
+from reference_harness.store import Store, check_id
+
+_FILTERS = ("tool", "verdict", "handler", "who", "scope", "call")
+KEYS = {*_FILTERS, "sessionId", "decision", "agent", "since", "until"}
+
+
+def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Decisions by sessionId, tool, decision (or verdict), handler, who, scope, call, agent and time."""
+    if unknown := set(asked) - KEYS:
+        raise UsageFault(f"the audit trail has no filter {sorted(unknown)}: known are {sorted(KEYS)}")
+    wanted = {name: asked[name] for name in _FILTERS if name in asked}
+    if "decision" in asked:
+        wanted["verdict"] = asked["decision"]
+    session = asked.get("sessionId")
+    calls: dict[tuple[str, str], Call] = {}
+    for owner, entry in store.scan(check_id(session) if session else None, ["replied", "decided"]):
+        match entry.record:
+            case Replied(calls=new):
+                calls.update(((owner, call.id), call) for call in new)
+            case Decided(decision=decision) if _fits(decision, entry, asked, wanted):
+                yield _shown(owner, entry, decision, calls.get((owner, decision.call)))
+
+
+def _fits(decision: Decision, entry: Entry, asked: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    in_time = asked.get("since", entry.at) <= entry.at <= asked.get("until", entry.at)
+    agent = asked.get("agent", "main") == "main"
+    return in_time and agent and all(getattr(decision, name) == value for name, value in wanted.items())
+
+
+def _shown(session: str, entry: Entry, decision: Decision, call: Call | None) -> dict[str, Any]:
+    return {
+        "sessionId": session, "seq": entry.seq, "at": entry.at, "agent": "main", "toolCallId": decision.call,
+        "tool": decision.tool, "arguments": call.arguments if call else None, "argumentsHash": decision.digest,
+        "decision": decision.verdict, "rule": decision.rule, "handler": decision.handler, "who": decision.who,
+        "scope": decision.scope, "because": decision.because,
+    }  # fmt: skip

@@ -1,0 +1,35 @@
+"""The one family of errors. A message says what happened and what to do next, and never holds a key."""
+
+
+class HarnessFault(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UsageFault(HarnessFault):
+    """The caller asked for something that cannot be: bad setting, busy session, unknown id."""
+
+
+class StoreFault(HarnessFault):
+    """The journal could not be read or written. Nothing further takes effect in the session."""
+
+
+class ModelFault(HarnessFault):
+    """A model request ended without a whole reply.
+
+    `retryable`: the same request may be sent again. `wait`: seconds the provider asked for.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.wait = wait
+
+
+class LimitHit(HarnessFault):
+    """A limit of the session does not allow the next step."""
+
+    def __init__(self, limit: str, allowed: float, used: float) -> None:
+        super().__init__(f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it and continue")
+        self.limit = limit
+        self.allowed = allowed
+        self.used = used

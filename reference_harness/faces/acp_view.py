@@ -1,0 +1,128 @@
+"""Journal entries as ACP updates, and questions as permission requests. No I/O here."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from acp import schema
+
+from reference_harness.events import Event, Happened, Piece, Question
+from reference_harness.permissions import Answer
+from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started
+from reference_harness.workflow import CallView
+
+OPTIONS = {
+    "allow_once": ("Allow this call", "allow", False),
+    "allow_always": ("Allow this tool for the session", "allow", True),
+    "reject_once": ("Refuse this call", "deny", False),
+    "reject_always": ("Refuse this tool for the session", "deny", True),
+}
+
+
+def visible(text: str) -> str:
+    """Text for a person's eyes: control, bidi, zero-width and tag characters are written out."""
+    return "".join(
+        c if c == " " or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text
+    )
+
+
+def title(call: Call) -> str:
+    """Tool and arguments, in short."""
+    return visible(f"{call.tool} {msgspec.json.encode(call.arguments).decode()}")[:200]
+
+
+def updates(event: Event) -> Iterator[Any]:
+    """The updates that show an event; many records show nothing."""
+    match event:
+        case Piece(kind="text", text=text):
+            yield _text("agent_message_chunk", text)
+        case Piece(text=text):
+            yield _text("agent_thought_chunk", text)
+        case Happened(entry=entry, replayed=replayed):
+            yield from _of_record(entry.record, replayed=replayed)
+
+
+def _of_record(record: AnyRecord, *, replayed: bool) -> Iterator[Any]:
+    match record:
+        case Prompted(text=text) if replayed:
+            yield _text("user_message_chunk", text)
+        case Replied(blocks=blocks, calls=calls):
+            for block in blocks if replayed else ():
+                if block.get("type") == "text":
+                    yield _text("agent_message_chunk", block["text"])
+            for call in calls:
+                yield _start(call)
+        case Started(call=id_) if not replayed:
+            yield _progress(id_, "in_progress")
+        case Finished(call=id_, text=text, is_error=is_error):
+            yield _progress(id_, "failed" if is_error else "completed", text)
+        case Closed(call=id_, outcome=outcome, text=text):
+            yield _progress(id_, "failed", text, in_doubt=outcome == "in_doubt")
+
+
+def left_in_doubt(view: CallView) -> Any:
+    """A call that an earlier life left running: it cannot be running now."""
+    return _progress(view.call.id, "failed", in_doubt=True)
+
+
+def _text(kind: str, text: str) -> Any:
+    models = {
+        "agent_message_chunk": schema.AgentMessageChunk, "agent_thought_chunk": schema.AgentThoughtChunk,
+        "user_message_chunk": schema.UserMessageChunk,
+    }  # fmt: skip
+    return models[kind](session_update=kind, content=schema.TextContentBlock(type="text", text=text))
+
+
+def _start(call: Call) -> Any:
+    return schema.ToolCallStart(
+        session_update="tool_call", tool_call_id=call.id, title=title(call), kind="other", status="pending",
+        raw_input=call.arguments, field_meta={"conformance": {"tool": call.tool}},
+    )  # fmt: skip
+
+
+def _progress(id_: str, status: Any, text: str = "", *, in_doubt: bool = False) -> Any:
+    content = [schema.ContentToolCallContent(type="content", content=schema.TextContentBlock(type="text", text=text))]
+    return schema.ToolCallProgress(
+        session_update="tool_call_update", tool_call_id=id_, status=status, content=content if text else None,
+        field_meta={"conformance": {"inDoubt": True}} if in_doubt else None,
+    )  # fmt: skip
+
+
+def asked_call(question: Question) -> schema.ToolCallUpdate:
+    """The call as the approver sees it: whole, tool and arguments."""
+    meta = {"tool": question.call.tool, "source": question.source, "risk": question.risk, "rule": question.rule}
+    return schema.ToolCallUpdate(
+        tool_call_id=question.call.id, title=title(question.call), kind="other", status="pending",
+        raw_input=question.call.arguments,
+        field_meta={"conformance": meta | ({"again": True} if question.again else {})},
+    )  # fmt: skip
+
+
+def options(question: Question) -> list[schema.PermissionOption]:
+    """The answers on offer: an "always" only where it could hold."""
+    return [
+        schema.PermissionOption(option_id=kind, name=name, kind=kind)  # type: ignore[arg-type]
+        for kind, (name, _, always) in OPTIONS.items()
+        if question.may_stand or not always or kind == "reject_always"
+    ]
+
+
+def answer_of(response: schema.RequestPermissionResponse, question: Question) -> Answer:
+    """What an answer means; anything but a known option that was offered is no permission."""
+    outcome = response.outcome
+    chosen = getattr(outcome, "option_id", None)
+    if outcome.outcome != "selected":
+        return Answer("cancelled", because="the approver withdrew the question")
+    if chosen not in {option.option_id for option in options(question)}:
+        return Answer.missing("the answer names no option that was offered")
+    _, verdict, always = OPTIONS[str(chosen)]
+    return Answer(verdict, always=always)
+
+
+def unfinished(view: CallView) -> dict[str, Any]:
+    """A call of an interrupted turn, for the answer of session/load."""
+    state = "in_doubt" if view.state == "in_doubt" else "pending"
+    return {"toolCallId": view.call.id, "tool": view.call.tool, "rawInput": view.call.arguments, "state": state}

@@ -1,0 +1,192 @@
+"""Tools from MCP servers, over stdio or streamable HTTP, through the `mcp` SDK (imported at the first connection).
+
+Each server has a task of its own that opens and closes its connection; calls come from the session's task. A server
+that does not start, lists nonsense or dies is an event and a smaller pool, never the end of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reference_harness.registry import Source
+from reference_harness.tools import ToolAnswer, bounded
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+START_TIMEOUT = 20.0
+MAX_PAGES = 50
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to reach one MCP server: stdio (`command`, `args`, `env`) or streamable HTTP (`url`, `headers`)."""
+
+    name: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    trusted: bool = True
+
+    @property
+    def source(self) -> Source:
+        """The identity that its tools carry. Values of the environment and headers may be secret and stay out."""
+        origin = self.url or " ".join((self.command, *self.args))
+        return Source(self.name, origin, self.trusted)
+
+
+class Connection:
+    """One open server. `lost` says why it is gone; None = it is there."""
+
+    def __init__(self, server: Server, cwd: str) -> None:
+        self.server = server
+        self.lost: str | None = "not connected yet"
+        self.listing: list[Mapping[str, Any]] = []
+        self._cwd = cwd
+        self._session: ClientSession | None = None
+        self._ready = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect and list; never raises, see `lost`."""
+        self._task = asyncio.create_task(self._live())
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._ready.wait()
+        except TimeoutError:
+            self.lost = f"it did not answer within {START_TIMEOUT:g} seconds"
+            self._task.cancel()
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
+        """Run a tool. A cancellation is passed on to the server. Never raises but CancelledError."""
+        if self._session is None:
+            return ToolAnswer(f"not run: the tool's server is gone ({self.lost})", is_error=True)
+        try:
+            result = await self._session.call_tool(tool, arguments)
+            return ToolAnswer(bounded(_texts(result)), is_error=bool(result.is_error))
+        except Exception as error:  # noqa: BLE001 - whatever a server does, the model gets a result
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> ToolAnswer:
+        from mcp import MCPError  # noqa: PLC0415 - loaded long before
+
+        code = error.error.code if isinstance(error, MCPError) else None
+        if code in _NOT_RUN:
+            return ToolAnswer(bounded(f"the tool failed: {error}"), is_error=True)
+        if code == _CONNECTION_CLOSED or type(error).__name__ in ("ClosedResourceError", "BrokenResourceError"):
+            self.lost = "its connection was closed"
+            self._session = None
+        return ToolAnswer(
+            bounded(f"the tool gave no usable answer ({type(error).__name__}): it may or may not have had its effect"),
+            is_error=True, uncertain=True,
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """End the connection, and the process of a stdio server."""
+        self._leave.set()
+        if self._task is not None:
+            with suppress(asyncio.CancelledError, Exception):
+                await asyncio.wait_for(self._task, 5.0)
+
+    async def _live(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                self._session = await self._connect(stack)
+                self.lost = None
+                self._ready.set()
+                await self._leave.wait()
+        except asyncio.CancelledError:
+            self.lost = self.lost or "it was closed"
+            raise
+        except BaseException as error:  # noqa: BLE001 - also exception groups of the transport
+            self.lost = _reason(error)
+        finally:
+            self._session = None
+            self._ready.set()
+
+    async def _connect(self, stack: AsyncExitStack) -> ClientSession:
+        from mcp import ClientSession  # noqa: PLC0415
+        from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher  # noqa: PLC0415
+
+        listings: list[Any] = []
+
+        class Listening(JSONRPCDispatcher[Any]):
+            """Keeps listings as they came: the SDK's models repair annotations that should count as garbage."""
+
+            async def send_raw_request(self, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+                raw = await super().send_raw_request(method, *args, **kwargs)
+                if method == "tools/list":
+                    listings.extend(raw.get("tools") or [])
+                return raw
+
+        read, write = await self._transport(stack)
+        session = await stack.enter_async_context(ClientSession(dispatcher=Listening(read, write)))
+        await session.initialize()
+        await _list_all(session)
+        self.listing = [tool for tool in listings if isinstance(tool, Mapping)]
+        return session
+
+    async def _transport(self, stack: AsyncExitStack) -> Any:
+        if self.server.url:
+            return await stack.enter_async_context(await self._http(stack))
+        from mcp.client.stdio import StdioServerParameters, stdio_client  # noqa: PLC0415
+
+        parameters = StdioServerParameters(
+            command=self.server.command, args=list(self.server.args), env=dict(self.server.env),
+            cwd=self._cwd or None, encoding_error_handler="replace",
+        )  # fmt: skip
+        return await stack.enter_async_context(stdio_client(parameters, errlog=sys.stderr))
+
+    async def _http(self, stack: AsyncExitStack) -> Any:
+        import httpx2  # noqa: PLC0415
+        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+
+        from reference_harness.anthropic_model import tls  # noqa: PLC0415
+
+        client = httpx2.AsyncClient(
+            headers=dict(self.server.headers), timeout=httpx2.Timeout(30.0, read=None), verify=tls()
+        )
+        await stack.enter_async_context(client)
+        return streamable_http_client(self.server.url, http_client=client)
+
+
+_CONNECTION_CLOSED = -32000
+_NOT_RUN = (-32600, -32601, -32602)  # the server refused the request itself
+
+
+async def _list_all(session: Any) -> None:
+    from mcp.types import PaginatedRequestParams  # noqa: PLC0415
+
+    page = await session.list_tools()
+    for _ in range(MAX_PAGES):
+        if page.next_cursor is None:
+            return
+        page = await session.list_tools(params=PaginatedRequestParams(cursor=page.next_cursor))
+
+
+def _texts(result: Any) -> str:
+    """A result as text; what is not text is named, not shown."""
+    parts = []
+    for block in result.content:
+        if block.type == "text":
+            parts.append(block.text)
+        else:
+            mime = getattr(block, "mime_type", None) or "unknown type"
+            parts.append(f"[{block.type} of {mime}: not text, left out]")
+    if not parts and result.structured_content is not None:
+        parts.append(str(result.structured_content))
+    return "\n".join(parts)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"[:300]

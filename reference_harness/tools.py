@@ -1,0 +1,68 @@
+"""Running one tool: arguments against the schema before, time and size limits around it, text after it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_harness.registry import ToolInfo
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+MAX_RESULT = 100_000  # characters of a result that the model gets
+DEFAULT_TIME_LIMIT = 600.0
+
+
+@dataclass(frozen=True)
+class ToolAnswer:
+    """What the model is told. `uncertain`: the tool began and nobody knows how it ended."""
+
+    text: str
+    is_error: bool = False
+    uncertain: bool = False
+
+
+def time_limit() -> float:
+    """Seconds a tool may take: HARNESS_TOOL_TIMEOUT."""
+    try:
+        return float(os.environ.get("HARNESS_TOOL_TIMEOUT", DEFAULT_TIME_LIMIT))
+    except ValueError:
+        return DEFAULT_TIME_LIMIT
+
+
+def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
+    """Why the arguments do not fit the tool's schema; empty if they do. A schema that is none fits nothing."""
+    try:
+        validator = _validator(tool.digest, msgspec.json.encode(tool.schema))
+        problems = sorted(validator.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path)))
+    except Exception as broken:  # noqa: BLE001 - schemas are foreign: whatever they cause, nothing runs
+        return f"its input schema is not usable ({type(broken).__name__})"
+    return "; ".join(f"{error.json_path}: {error.message[:200]}" for error in problems[:3])
+
+
+@functools.lru_cache(maxsize=4096)
+def _validator(_digest: str, schema: bytes) -> Validator:
+    import jsonschema  # noqa: PLC0415 - at the first call, not at start
+    import referencing  # noqa: PLC0415
+
+    document = msgspec.json.decode(schema)
+    kind = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)
+    kind.check_schema(document)
+    registry: referencing.Registry[Any] = referencing.Registry()  # resolves nothing over the network
+    return kind(document, registry=registry)
+
+
+def bounded(text: str) -> str:
+    """Text that any JSON encoder takes and no model chokes on."""
+    clean = text.encode("utf-8", "replace").decode()
+    if not clean.strip():
+        return "(the tool gave no output)"
+    if len(clean) > MAX_RESULT:
+        return clean[:MAX_RESULT] + f"\n[cut: {len(clean)} characters in all]"
+    return clean

@@ -1,0 +1,131 @@
+"""An ACP client for the tests: the SDK's own connection to a real process of the harness."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from acp import RequestError, connect_to_agent, schema
+
+from scripted import ScriptedModel, ToolServer
+
+Approver = Callable[[Any], Any]
+
+
+def refuse(_asked: Any) -> str:
+    return "reject_once"
+
+
+def allow(_asked: Any) -> str:
+    return "allow_once"
+
+
+class Recorder:
+    """Answers questions by `approver` and keeps what it was shown."""
+
+    def __init__(self, approver: Approver) -> None:
+        self.approver = approver
+        self.asked: list[Any] = []
+        self.updates: list[Any] = []
+        self.asking = asyncio.Event()
+
+    async def request_permission(self, session_id: str, tool_call: Any, options: Any, **_more: Any) -> Any:
+        self.asked.append(tool_call)
+        self.asking.set()
+        chosen = self.approver(tool_call)
+        if asyncio.iscoroutine(chosen):
+            chosen = await chosen
+        if chosen is None:
+            return schema.RequestPermissionResponse(outcome=schema.DeniedOutcome(outcome="cancelled"))
+        return schema.RequestPermissionResponse(outcome=schema.AllowedOutcome(outcome="selected", option_id=chosen))
+
+    async def session_update(self, session_id: str, update: Any, **_more: Any) -> None:
+        self.updates.append(update)
+
+    def on_connect(self, connection: Any) -> None:
+        pass
+
+    def statuses(self, id_: str) -> list[str]:
+        return [u.status or "pending" for u in self.updates if getattr(u, "tool_call_id", None) == id_]
+
+    def said(self) -> str:
+        return "".join(u.content.text for u in self.updates if u.session_update == "agent_message_chunk")
+
+
+class Life:
+    """One process of the harness."""
+
+    def __init__(self, state: Path, model: ScriptedModel, approver: Approver = refuse, **env: str) -> None:
+        self.recorder = Recorder(approver)
+        self._env = {
+            "PATH": os.environ["PATH"], "HOME": str(state), "HARNESS_STATE_DIR": str(state / "state"),
+            "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "sk-canary-key", "HARNESS_STALL_TIMEOUT": "2",
+        } | env  # fmt: skip
+
+    async def __aenter__(self) -> Life:
+        root = Path(__file__).parents[2]
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "reference_harness", "acp", cwd=root, env=self._env,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**26,
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.agent = connect_to_agent(self.recorder, self.process.stdin, self.process.stdout)  # type: ignore[arg-type]
+        self.hello = await self.agent.initialize(protocol_version=1)
+        return self
+
+    async def __aexit__(self, *_failure: object) -> None:
+        if self.process.returncode is None:
+            self.process.stdin.close()  # type: ignore[union-attr]
+            try:
+                await asyncio.wait_for(self.process.wait(), 5)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+                raise
+        await self.agent.close()
+
+    async def open(self, tools: ToolServer, cwd: Path, **config: Any) -> str:
+        made = await self.agent.new_session(
+            cwd=str(cwd), mcp_servers=[http(tools)], **{"conformance": {"config": config}}
+        )
+        return made.session_id
+
+    async def load(self, session: str, tools: ToolServer, cwd: Path, **config: Any) -> list[dict[str, Any]]:
+        answer = await self.agent.load_session(
+            cwd=str(cwd), session_id=session, mcp_servers=[http(tools)], **{"conformance": {"config": config}}
+        )
+        unfinished: list[dict[str, Any]] = answer.field_meta["conformance"]["unfinished"]
+        return unfinished
+
+    async def say(self, session: str, words: str) -> Any:
+        return await self.agent.prompt(prompt=[schema.TextContentBlock(type="text", text=words)], session_id=session)
+
+    async def ext(self, method: str, **params: Any) -> dict[str, Any]:
+        return await self.agent.ext_method(f"conformance/{method}", params)
+
+    async def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+def http(tools: ToolServer) -> Any:
+    return schema.HttpMcpServer(type="http", name="canary", url=tools.url, headers=[])
+
+
+def results(request: dict[str, Any]) -> dict[str, str]:
+    """Call id -> text of its result, of all results in a request."""
+    found = {}
+    for message in request["messages"]:
+        for block in message["content"]:
+            if block["type"] == "tool_result":
+                found[block["tool_use_id"]] = block["content"]
+    return found
+
+
+__all__ = ["Life", "Recorder", "RequestError", "allow", "http", "refuse", "results"]

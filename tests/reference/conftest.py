@@ -1,0 +1,46 @@
+"""Fixtures of the reference harness's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from scripted import ScriptedModel, ToolServer
+
+
+@pytest.fixture
+def tools() -> Iterator[ToolServer]:
+    server = ToolServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., ScriptedModel]]:
+    made: list[ScriptedModel] = []
+
+    def make(*script: dict[str, Any], summary: tuple[dict[str, Any], ...] = ()) -> ScriptedModel:
+        made.append(ScriptedModel(list(script), list(summary)))
+        return made[-1]
+
+    yield make
+    for model in made:
+        model.close()
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    def bounded(work: Coroutine[Any, Any, Any]) -> Any:
+        async def limited() -> Any:
+            return await asyncio.wait_for(work, 30)
+
+        return asyncio.run(limited())
+
+    return bounded
