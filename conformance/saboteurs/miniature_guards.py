@@ -7,35 +7,26 @@ None of them does any I/O.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from conformance.contract import Adapter, Answer, Call, Limits, Option, Risk, Stop, StopReason, Tool, Unfinished
-from conformance.saboteurs.miniature_state import CallState, Journal, Message, MiniatureError, Record, State
+from conformance.contract import Adapter, Call, Option, Risk, Unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from conformance.contract import SessionSetup
-    from conformance.saboteurs.miniature_wire import ModelError, Reply
+    from conformance.contract import Answer, Limits, SessionSetup, Tool
+    from conformance.saboteurs.miniature_state import CallState, Journal, Record, State
 
 LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-KINDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "integer": (int,), "number": (int, float),
     "boolean": (bool,), "null": (type(None),),
 }  # fmt: skip
-SYSTEM = "You are a careful assistant. Use the tools you are given; a call may be refused."
-SUMMARISE = "Summarise the conversation below, so that the work can go on from your summary alone. Call no tool."
-STOPS = {"turns": StopReason.MAX_TURN_REQUESTS, "calls": StopReason.MAX_TURN_REQUESTS, "tokens": StopReason.MAX_TOKENS}
-
-
-class LimitReachedError(Exception):
-    """A limit forbids the next step; its argument is the limit's name."""
-
 
 @dataclass
 class Session:
@@ -47,30 +38,29 @@ class Session:
     exclude: tuple[str, ...]
     journal: Journal
     state: State
-    busy: bool = False
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        self.idle.set()
 
-def size(value: Any) -> int:
-    """Length of a JSON value in characters."""
-    return len(json.dumps(value, separators=(",", ":")))
+    @property
+    def busy(self) -> bool:
+        """Whether a turn or a compaction is at work."""
+        return not self.idle.is_set()
 
-
-def spent(usage: Mapping[str, Any]) -> int:
-    """Tokens of one usage report; -1 if it holds anything but counts."""
-    counts = [usage[kind] for kind in KINDS if usage.get(kind) is not None]
-    return sum(counts) if all(type(n) is int and n >= 0 for n in counts) else -1
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep others out."""
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.idle.set()
 
 
 class Guards(Adapter):
-    """What the miniature decides, apart from when it does so."""
+    """Decisions about tools, arguments, permissions and words; when they are taken stands elsewhere."""
 
-    stall_timeout = 2.0  # seconds
-    tries = 3
-    backoff = 0.02  # seconds
-    max_tokens = 4096
-    default_limit = 50  # main requests for one prompt
-    keep_last = 4
-    summary_tries = 3
     longest_result = 20_000  # characters
 
     # --- the pool ---------------------------------------------------------------------------------
@@ -80,7 +70,7 @@ class Guards(Adapter):
         return any(tool.name == name or tool.name.endswith(f"__{name}") for name in s.exclude)
 
     def offered(self, s: Session) -> dict[str, Tool]:
-        """The pool by name. Of two tools with one name the first stays; a name no provider takes is left out."""
+        """List the pool by name. Of two tools with one name the first stays; a name no provider takes is left out."""
         pool: dict[str, Tool] = {}
         for tool in s.setup.tools:
             if LEGAL.match(tool.name) and not self.excluded(s, tool):
@@ -88,13 +78,13 @@ class Guards(Adapter):
         return pool
 
     def lookup(self, s: Session, name: str) -> Tool | None:
-        """The tool that a call by this exact name reaches."""
+        """Find the tool that a call by this exact name reaches."""
         return self.offered(s).get(name)
 
     # --- what the model said ----------------------------------------------------------------------
 
     def parse_arguments(self, text: str, stop: str, last: bool) -> dict[str, Any] | None:
-        """The arguments of a call; None if they are cut or ill-formed. No text at all means no arguments."""
+        """Read the arguments of a call; None if they are cut or ill-formed. No text at all means no arguments."""
         if not text:
             return None if stop == "max_tokens" and last else {}
         try:
@@ -107,18 +97,18 @@ class Guards(Adapter):
         raise ValueError(f"{name} is no JSON")
 
     def call_id(self, s: Session, wanted: str, taken: Sequence[str]) -> str:
-        """The id a call goes by: the model's own, unless it is illegal or was used before."""
+        """Choose the id a call goes by: the model's own, unless it is illegal or was used before."""
         used = s.state.calls.keys() | set(taken)
         if LEGAL.match(wanted) and wanted not in used:
             return wanted
         return next(i for i in (f"toolu_{n}" for n in range(len(used), 2 * len(used) + 2)) if i not in used)
 
     def legal_name(self, name: str) -> str:
-        """A name that every provider takes in a history, for a tool that does not exist."""
+        """Make a name that every provider takes in a history, for a tool that does not exist."""
         return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "unnamed"
 
     def validate(self, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-        """The first way in which the arguments do not fit the schema; "" if they do."""
+        """Name the first way in which the arguments do not fit the schema; "" if they do."""
         known = schema.get("properties", {})
         for name in schema.get("required", ()):
             if name not in arguments:
@@ -131,15 +121,23 @@ class Guards(Adapter):
         return ""
 
     def validate_value(self, value: Any, schema: Mapping[str, Any]) -> str:
-        """How one value does not fit; "" if it does."""
+        """Say how one value does not fit; "" if it does."""
         wanted = schema.get("type")
-        if wanted and (not isinstance(value, TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")):
+        if wanted and not any(self.is_a(value, kind) for kind in ([wanted] if isinstance(wanted, str) else wanted)):
             return f"must be of type {wanted}"
         if "minimum" in schema and isinstance(value, (int, float)) and value < schema["minimum"]:
             return f"must be at least {schema['minimum']}"
         if "enum" in schema and value not in schema["enum"]:
             return f"must be one of {schema['enum']}"
         return self.validate(value, schema) if isinstance(value, dict) else ""
+
+    def is_a(self, value: Any, kind: str) -> bool:
+        """Whether a JSON value is of a JSON Schema type; true is no number, and 3.0 is an integer."""
+        if isinstance(value, bool):
+            return kind == "boolean"
+        if kind == "integer" and isinstance(value, float):
+            return value.is_integer()
+        return isinstance(value, TYPES.get(kind, (object,)))
 
     # --- permission -------------------------------------------------------------------------------
 
@@ -149,23 +147,23 @@ class Guards(Adapter):
         return tool is None or tool.risk is not Risk.READ_ONLY
 
     def scopes(self, _s: Session, _call: Call) -> tuple[str, ...]:
-        """Which answers are offered: for this call, or for the tool as long as the session lives."""
+        """Offer answers of two reaches: for this call, or for the tool as long as the session lives."""
         return ("once", "always")
 
     def fingerprint(self, tool: Tool | None) -> str:
-        """What a standing grant was given for: the whole definition of the tool."""
+        """Digest what a standing grant was given for: the whole definition of the tool."""
         definition = [tool.name, tool.description, tool.schema, tool.risk.value] if tool else []
         return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
 
     def remember(self, s: Session, call: Call, answer: Answer) -> list[Record]:
-        """Records that make a standing answer last."""
+        """Make the records that let a standing answer last."""
         if answer.option not in (Option.ALLOW_ALWAYS, Option.REJECT_ALWAYS):
             return []
         mark = self.fingerprint(self.lookup(s, call.tool))
         return [{"t": "granted", "tool": call.tool, "option": answer.option.value, "fingerprint": mark}]
 
     def covered_by_grant(self, s: Session, call: Call) -> Option | None:
-        """The standing answer that decides this call. A grant ends with the definition it was given for."""
+        """Find the standing answer that decides this call. A grant ends with the definition it was given for."""
         grant = s.state.grants.get(call.tool)
         if grant is None:
             return None
@@ -179,13 +177,13 @@ class Guards(Adapter):
         return call.tool in s.state.doubtful
 
     def decide_unasked(self, s: Session, call: Call) -> Option | None:
-        """The decision that needs no question; None = ask."""
+        """Decide without a question; None = ask."""
         return self.covered_by_grant(s, call) if self.needs_permission(s, call) else Option.ALLOW_ONCE
 
     # --- calls that get no result: what the model is told -----------------------------------------
 
     def not_runnable(self, s: Session, c: CallState) -> str:
-        """Why an open call can never run, in words for the model; "" if it can."""
+        """Say why an open call can never run, in words for the model; "" if it can."""
         if s.state.stop == "refusal":
             return "Not run: the reply that held this call ended in a refusal."
         if c.problem:
@@ -197,23 +195,23 @@ class Guards(Adapter):
         return f"Not run: the arguments do not fit the schema: {problem}." if problem else ""
 
     def cut_arguments(self, text: str) -> str:
-        """The words for arguments that are cut or ill-formed."""
+        """Give the words for arguments that are cut or ill-formed."""
         return f"Not run: the arguments are cut off or no JSON object: {text[:2000]}"
 
     def close_refused(self, _c: CallState) -> str:
-        """The words for a call that was asked about and not allowed."""
+        """Give the words for a call that was asked about and not allowed."""
         return "Refused: this call was not permitted and has not run. Do not try it again in another way."
 
     def close_in_doubt(self, _c: CallState) -> str:
-        """The words for a call that began and whose end nobody saw."""
-        return "In doubt: this call began and was interrupted. It may or may not have had its effect; check before repeating it."
+        """Give the words for a call that began and whose end nobody saw."""
+        return "In doubt: this call began and was interrupted. It may or may not have had its effect: check first."
 
     def close_never_began(self, _c: CallState) -> str:
-        """The words for a call that was interrupted before it began."""
+        """Give the words for a call that was interrupted before it began."""
         return "Not started: the turn was interrupted before this call began. It has had no effect."
 
     def close_over_limit(self, _c: CallState, limit: str) -> str:
-        """The words for a call that a limit kept from starting."""
+        """Give the words for a call that a limit kept from starting."""
         return f"Not run: the limit of {limit} was reached before this call began."
 
     def close_interrupted(self, c: CallState) -> Record:
@@ -230,101 +228,5 @@ class Guards(Adapter):
         return {"t": "finished", "id": c.call.id, "how": how, "text": clean or "(no output)", "error": error}
 
     def unfinished(self, s: Session) -> list[Unfinished]:
-        """Calls that a crash left open, as they are."""
+        """List the calls that a crash left open, as they are."""
         return [Unfinished(c.call, "in_doubt" if c.started else "pending") for c in s.state.open_calls]
-
-    # --- budget -----------------------------------------------------------------------------------
-
-    def count_usage(self, usage: Mapping[str, Any], estimate: int) -> int:
-        """Tokens to book for a reply. Reports are cumulative; one that makes no sense is replaced by the estimate."""
-        top = spent(usage)
-        passes = [p for p in usage.get("iterations") or () if isinstance(p, dict)]
-        further = sum(spent(p) for p in passes if p.get("type") != "message")
-        total = max(top + further, sum(spent(p) for p in passes))
-        return total if top >= 0 and total > 0 else max(total, estimate)
-
-    def estimate(self, request: Any) -> int:
-        """Tokens of a request before anybody counted them."""
-        return size(request) // 4 + 1
-
-    def turns_left(self, s: Session) -> int:
-        """Main requests that may still be sent. One that was sent before a crash is not counted twice."""
-        open_one = int(s.state.request_open)
-        left = self.default_limit - s.state.turns_of_prompt
-        if s.limits.turns is not None:
-            left = s.limits.turns - s.state.turns
-        return left + open_one
-
-    def tokens_left(self, s: Session, request: Mapping[str, Any]) -> int:
-        """Tokens left for the reply to this request."""
-        if s.limits.tokens is None:
-            return self.max_tokens
-        return s.limits.tokens - s.state.tokens - self.estimate(request)
-
-    def may_request(self, s: Session) -> str:
-        """The limit that forbids another main request; "" if none does."""
-        if self.turns_left(s) < 1:
-            return "turns"
-        return "tokens" if s.limits.tokens is not None and self.tokens_left(s, self.main_request(s)) < 1 else ""
-
-    def may_start(self, s: Session) -> str:
-        """The limit that forbids another tool call; "" if none does."""
-        return "calls" if s.limits.calls is not None and s.state.started >= s.limits.calls else ""
-
-    def project(self, s: Session, request: dict[str, Any]) -> dict[str, Any]:
-        """The request, its reply clamped to what is left. Raises LimitReachedError if it cannot fit."""
-        left = self.tokens_left(s, request)
-        if left < 1:
-            raise LimitReachedError("tokens")
-        return request | {"max_tokens": min(request["max_tokens"], left)}
-
-    def stop_for(self, limit: str) -> Stop:
-        """How a turn that a limit stopped is told."""
-        return Stop(STOPS[limit], limit, f"the limit of {limit} was reached")
-
-    # --- requests ---------------------------------------------------------------------------------
-
-    def history_for_request(self, s: Session) -> list[Message]:
-        """The messages of the next main request."""
-        return s.state.history
-
-    def main_request(self, s: Session) -> dict[str, Any]:
-        """The whole next main request."""
-        tools = [{"name": t.name, "description": t.description, "input_schema": t.schema} for t in self.offered(s).values()]
-        request = {"model": "", "max_tokens": self.max_tokens, "stream": True, "system": SYSTEM,
-                   "messages": self.history_for_request(s)}  # fmt: skip
-        return request | {"tools": tools} if tools else request
-
-    def retry(self, error: ModelError) -> bool:
-        """Whether the same request may be sent again after this."""
-        return not error.silent and (error.status in (0, 408, 429) or error.status >= 500)
-
-    def content_of(self, reply: Reply) -> list[dict[str, Any]]:
-        """The blocks of a reply as they may stand in a history: none blank, no thinking at the end."""
-        known = [b for b in reply.blocks if b["type"] in ("text", "thinking", "redacted_thinking", "tool_use")]
-        blocks = [b for b in known if b["type"] != "text" or b["text"].strip()]
-        while blocks and "thinking" in blocks[-1]["type"]:
-            blocks.pop()
-        return blocks
-
-    def turn_over(self, s: Session) -> Stop | None:
-        """How the turn ends, if the model has had the last word."""
-        if s.state.due:
-            return None
-        over = {"refusal": StopReason.REFUSAL, "max_tokens": StopReason.MAX_TOKENS,
-                "model_context_window_exceeded": StopReason.MAX_TOKENS}  # fmt: skip
-        return Stop(over.get(s.state.stop, StopReason.END_TURN))
-
-    def still_going(self, turn: Any) -> None:
-        """Raise CancelledError once the client has cancelled: nothing may start after it."""
-        if turn.cancelled.is_set():
-            raise asyncio.CancelledError
-
-    def check_limits(self, limits: Limits) -> Limits:
-        """Refuse a limit that is no whole number of at least 0, and one this harness does not know."""
-        for name, value in limits.declared().items():
-            if name not in STOPS:
-                raise MiniatureError(f"there is no limit of {name} here: use one of {sorted(STOPS)}")
-            if type(value) is not int or value < 0:
-                raise MiniatureError(f"the limit of {name} is {value!r}: it must be a whole number, 0 or more")
-        return limits

@@ -12,13 +12,13 @@ import json
 import os
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.contract import Call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 FORMAT = 1
 Record = dict[str, Any]
@@ -95,7 +95,7 @@ class Journal:
 
     def _only_a_torn_tail(self, after: Sequence[bytes], number: int) -> None:
         if any(after):
-            raise MiniatureError(f"session {self.path.stem} is damaged at line {number} of {self.path.name}: nothing was changed")
+            raise MiniatureError(f"{self.path.name} is damaged at line {number}: nothing was changed")
 
 
 @dataclass
@@ -166,26 +166,32 @@ class State:
             self.history.append({"role": role, "content": list(content)})
 
     def on_opened(self, record: Record) -> None:
+        """Take in the session's beginning."""
         self.opened, self.limits = record, record["limits"]
 
     def on_limits(self, record: Record) -> None:
+        """Replace the limits."""
         self.limits = record["limits"]
 
     def on_prompted(self, record: Record) -> None:
+        """Open a turn."""
         self.prompt = record["text"]
         self.push("user", [{"type": "text", "text": self.prompt}])
         self.due, self.ended, self.stop = True, "", ""
         self.request_open, self.turns_of_prompt = False, 0
 
     def on_requested(self, _record: Record) -> None:
+        """Count a main request before it is sent."""
         self.request_open = True
         self.turns += 1
         self.turns_of_prompt += 1
 
     def on_spent(self, record: Record) -> None:
+        """Count tokens of a summary or of a broken reply."""
         self.tokens += record["tokens"]
 
     def on_replied(self, record: Record) -> None:
+        """Take in a whole reply and the calls in it."""
         self.push("assistant", record["content"])
         self.batch = [CallState(Call(c["id"], c["tool"], c["arguments"]), c["problem"]) for c in record["calls"]]
         self.calls |= {c.call.id: c for c in self.batch}
@@ -194,23 +200,28 @@ class State:
         self.tokens += record["tokens"]
 
     def on_asked(self, record: Record) -> None:
+        """Note that the approver was asked."""
         self.calls[record["id"]].asked = True
 
     def on_decided(self, record: Record) -> None:
+        """Bind an answer to its call."""
         call = self.calls[record["id"]]
         call.option = record["option"]
         if call.asked:
             self.doubtful.discard(call.call.tool)
 
     def on_granted(self, record: Record) -> None:
+        """Keep a standing answer."""
         self.grants[record["tool"]] = record
 
     def on_started(self, record: Record) -> None:
+        """Count a call before it begins."""
         call = self.calls[record["id"]]
         call.started, call.read_only = True, record["read_only"]
         self.started += 1
 
     def on_finished(self, record: Record) -> None:
+        """Give a call its one result; the last one of a batch hands all of them to the model."""
         call = self.calls[record["id"]]
         call.how, call.text, call.error = record["how"], record["text"], record["error"]
         if call.how == "in_doubt":
@@ -221,6 +232,7 @@ class State:
             self.push("user", [c.result for c in self.batch])
 
     def on_compacted(self, record: Record) -> None:
+        """Replace the messages before the cut."""
         kept, self.history = self.history[record["cut"] :], []
         self.push("user", record["head"])
         for message in kept:
@@ -228,9 +240,11 @@ class State:
         self.context, self.compaction_failed = 0, False
 
     def on_not_compacted(self, _record: Record) -> None:
+        """Note that no summary was usable."""
         self.compaction_failed = True
 
     def on_ended(self, record: Record) -> None:
+        """Close the turn."""
         self.ended = record["reason"]
         if self.ended == "cancelled":
             self.due = False

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    Accept = Callable[[AsyncIterator[dict[str, Any]]], Awaitable[None]]
+
 DRAIN = 0.05  # seconds to wait for the end of a body whose message is complete
 
 
@@ -43,24 +45,29 @@ class Reply:
             raise ModelError(f"the stream is garbled: {error!r}") from error
 
     def on_error(self, event: dict[str, Any]) -> None:
+        """Give up: the model says it failed."""
         raise ModelError(f"the model reported {event['error']['type']}: {event['error']['message']}")
 
     def on_message_start(self, event: dict[str, Any]) -> None:
+        """Begin; a second beginning is no reply to trust."""
         if self.begun:
             raise ModelError("a second message began in the same stream")
         self.begun = True
         self.usage = merged({}, event["message"].get("usage"))
 
     def on_content_block_start(self, event: dict[str, Any]) -> None:
+        """Open the next block."""
         if not self.begun or self.open or event["index"] != len(self.blocks):
             raise ModelError("a block began out of order")
         block = dict(event["content_block"])
         if block["type"] == "tool_use":
+            "".join((block["id"], block["name"]))  # both are there, and are text
             block["json"] = json.dumps(block["input"]) if block.get("input") else ""
         self.blocks.append(block)
         self.open = True
 
     def on_content_block_delta(self, event: dict[str, Any]) -> None:
+        """Add to the open block."""
         if not self.open or event["index"] != len(self.blocks) - 1:
             raise ModelError("a delta came for a block that is not open")
         block, delta = self.blocks[-1], event["delta"]
@@ -69,13 +76,16 @@ class Reply:
             block[key] = block.get(key, "") + delta[part]
 
     def on_content_block_stop(self, _event: dict[str, Any]) -> None:
+        """Close the open block."""
         self.open = False
 
     def on_message_delta(self, event: dict[str, Any]) -> None:
+        """Take the stop reason and the final usage."""
         self.stop = event["delta"].get("stop_reason") or "end_turn"
         self.usage = merged(self.usage, event.get("usage"))
 
     def on_message_stop(self, _event: dict[str, Any]) -> None:
+        """Complete the reply."""
         if self.open or not self.stop:
             raise ModelError("the message stopped before it was complete")
         self.whole = True
@@ -199,7 +209,12 @@ class Model:
         self.key, self.patience = key, patience
         self.idle: dict[str, list[Connection]] = {}
 
-    async def exchange(self, url: str, body: dict[str, Any], accept: Callable[[AsyncIterator[Any]], Awaitable[None]]) -> None:
+    def close(self) -> None:
+        """Drop the connections that were kept."""
+        for connection in (c for kept in self.idle.values() for c in kept):
+            connection.close()
+
+    async def exchange(self, url: str, body: dict[str, Any], accept: Accept) -> None:
         """Send one request and let `accept` read its events. Raises ModelError."""
         parts = urlsplit(url)
         connection = await self._connect(parts.netloc)
@@ -235,7 +250,7 @@ class Model:
         )
         return head.encode() + data
 
-    async def _answer(self, connection: Connection, accept: Callable[[AsyncIterator[Any]], Awaitable[None]]) -> None:
+    async def _answer(self, connection: Connection, accept: Accept) -> None:
         status = await connection.head()
         if status != 200:
             text = b"".join([piece async for piece in connection.pieces()]).decode("utf-8", "replace")
