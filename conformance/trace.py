@@ -55,21 +55,26 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class RunBegan(Observation):
-    """The run as planned. `plan` is JSON: crash plan, answers, fault names; for the reader and for re-judging."""
+    """The run as planned. `plan` is JSON: where it is killed, how it is answered; for the reader and for re-judging.
+
+    `secrets` are the sentinel credentials that must turn up nowhere else (ALL-07).
+    """
 
     witness = Witness.BENCH
     harness: str
     posture: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Sequence[str] = ()
     plan: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scripted(Observation):
     """A session's script: `calls` are the scripted calls, `replies` the replies in order.
 
-    calls: [{label, nonce, tool, arguments, risk, idempotent, runnable, reply}]: `runnable` is False for
-    a call that no harness may run (cut, ill-formed, unknown tool); `reply` is its step.
+    calls: [{label, nonce, tool, arguments, risk, idempotent, runnable, malformed, summary, reply}]: `runnable`
+    is False for a call that no harness may run (ill-formed, unknown tool, in a summary); `malformed` if its
+    argument text is no whole JSON; `summary` if it stands in a summary; `reply` is its step.
     replies: [{text, calls: [label], stop, fault}].
     """
 
@@ -421,12 +426,16 @@ class Answered(Observation):
 
 @dataclass(frozen=True, kw_only=True)
 class FilesSeen(Observation):
-    """Digests of the files below a root ("state" or "workspace"): {relative path: sha256 hex}."""
+    """Digests of the files below a root ("state" or "workspace"): {relative path: sha256 hex}.
+
+    `leaks`: files in which a sentinel credential stands.
+    """
 
     witness = Witness.FILES
     root: str
     digests: Mapping[str, str]
     modes: Mapping[str, int] = field(default_factory=dict)
+    leaks: Sequence[str] = ()
 
 
 T = TypeVar("T", bound=Observation)

@@ -45,7 +45,7 @@ class Harness:
         self.patience = float(ours.get("patience") or (manifest.patience if manifest else 10.0))
         self.capabilities = _capabilities(offered, ours, self.start)
         self.posture = dict(ours.get("posture") or {}) | dict(manifest.posture if manifest else {})
-        self.methods = frozenset(ours.get("methods") or ())
+        self.methods = frozenset(str(m).removeprefix("_conformance/") for m in ours.get("methods") or ())
         self.session_config = bool(ours.get("session_config"))
         self.closes_sessions = "close" in (offered.get("sessionCapabilities") or {}) or "session/close" in self.methods
         self.notes += [spawned] if spawned else []

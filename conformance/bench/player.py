@@ -153,7 +153,7 @@ def scripted_call(call: ToolCall, number: int, step: Reply) -> dict[str, Any]:
         "label": call.label, "nonce": call.arguments[NONCE], "tool": call.tool, "reply": number,
         "arguments": dict(call.arguments), "runnable": call.runnable and canary is not None,
         "risk": canary.risk.value if canary else "unknown", "idempotent": bool(canary and canary.idempotent),
-        "whole": step.fault is None and step.stop_reason != "refusal",
+        "malformed": call.json is not None, "summary": False,
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from conformance.bench.acp import RpcError
 from conformance.bench.approver import Approver
 from conformance.bench.boundaries import Stage
 from conformance.bench.canaries import Canary
-from conformance.bench.homes import Home
+from conformance.bench.homes import API_KEY, Home
 from conformance.bench.life import Life
 from conformance.bench.plan import Answers, At, plan_json
 from conformance.bench.recorder import Recorder
@@ -82,14 +82,17 @@ class Run:
         self.life: Life | None = None
         self.turn_future: asyncio.Future[Any] | None = None
         self.turns = 0
+        self.lives = 0
         self.config = Config()
         self.stage.stamp(RunBegan, harness=host.name, posture=dict(host.posture),
-                         capabilities=sorted(host.capabilities), plan=plan_json(at, given))  # fmt: skip
+                         capabilities=sorted(host.capabilities), plan=plan_json(at, given), secrets=[API_KEY])  # fmt: skip
 
     # --- lives
 
     def take(self, life: Life, home: Home) -> None:
         """Put a life on stage."""
+        self.lives += 1
+        life.number = self.lives
         self.life, self.home = life, home
         self.stage.life, life.stage = life, self.stage
         self.stage.stamp(LifeStarted, pid=life.pid, how=life.how, contained=life.contained)
@@ -289,9 +292,11 @@ class Run:
         folders = [self.home.root / "home", self.home.root / "state"] if root == "state" else [Path(self.workspaces["s1"])]
         files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]
         names = {str(p.relative_to(self.home.root)): p for p in files}
+        contents = {n: p.read_bytes() for n, p in names.items()}
         self.stage.seen(
-            FilesSeen, root=root, digests={n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in names.items()},
+            FilesSeen, root=root, digests={n: hashlib.sha256(c).hexdigest() for n, c in contents.items()},
             modes={n: p.stat().st_mode & 0o777 for n, p in names.items()},
+            leaks=[n for n, c in contents.items() if API_KEY.encode() in c],
         )  # fmt: skip
 
     def fence(self, name: str) -> None:

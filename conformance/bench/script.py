@@ -73,7 +73,7 @@ class Style:
     late_input: input tokens are told only in `message_delta`.
     """
 
-    pings: tuple[int, ...] = (1,)
+    pings: tuple[int, ...] = (2,)
     pad: int = 0
     json_splits: tuple[int, ...] = ()
     text_split: int = 0

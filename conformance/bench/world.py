@@ -91,7 +91,6 @@ class World:
         if self.loop.is_closed():
             return
         self.do(self._end())
-        self.launcher.close()
         processes.reap_strays()
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
@@ -102,6 +101,7 @@ class World:
         await self.server.close()
         await self.doors.close()
         self.approver.close()
+        self.launcher.close()
 
     # --- the server's side
 

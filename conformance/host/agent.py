@@ -200,8 +200,10 @@ class Agent:
             session.turns.discard(turn)
 
     async def tools(self, params: Params) -> dict[str, Any]:
-        """List the registry."""
-        return {"tools": _rows(await self._adapter.tools(self._session(params).id))}
+        """List the registry, whole or those of one `risk` or `source`."""
+        rows = _rows(await self._adapter.tools(self._session(params).id))
+        wanted = {key: params[key] for key in ("risk", "source") if params.get(key) is not None}
+        return {"tools": [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]}
 
     async def pool(self, params: Params) -> dict[str, Any]:
         """List the session's pool."""
@@ -209,15 +211,15 @@ class Agent:
 
     async def audit(self, params: Params) -> dict[str, Any]:
         """Query decisions."""
-        return {"audit": _rows(await self._adapter.audit(read.get(params, "query", dict, {})))}
+        return {"decisions": _rows(await self._adapter.audit(read.filters(params)))}
 
     async def log(self, params: Params) -> dict[str, Any]:
         """Query the system log."""
-        return {"log": _rows(await self._adapter.log(read.get(params, "query", dict, {})))}
+        return {"records": _rows(await self._adapter.log(read.filters(params)))}
 
     async def workflow(self, params: Params) -> dict[str, Any]:
         """Read the workflow state."""
-        return {"workflow": dict(await self._adapter.workflow(self._session(params).id))}
+        return dict(await self._adapter.workflow(self._session(params).id))
 
     async def agents(self, params: Params) -> dict[str, Any]:
         """List the agent types."""

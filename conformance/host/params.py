@@ -69,6 +69,12 @@ def limits(params: Mapping[str, Any]) -> Limits:
     return Limits(**body)
 
 
+def filters(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the filters of a query: members of `query`, or of the params themselves; null is no filter."""
+    body = {**params, **get(params, "query", dict, {})}
+    return {key: value for key, value in body.items() if key not in ("query", "_meta") and value is not None}
+
+
 def prompt_text(params: Mapping[str, Any]) -> str:
     """Join the text blocks of a prompt by newlines; a resource link stands as its URI."""
     return "\n".join(_block(block) for block in get(params, "prompt", list))

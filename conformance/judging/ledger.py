@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from conformance.contract.errors import BenchError
 from conformance.judging.outcomes import NotExposed, Untestable, Violated, Violation
@@ -82,14 +82,20 @@ def digest(trace: Trace) -> str:
 
 @dataclass
 class Row:
-    """What one requirement gathered. `runs`: traces judged; `controls`: controls that held."""
+    """What one requirement gathered. `items`: tests that ended; `runs`: traces judged; `controls`: controls that held."""
 
+    items: int = 0
     runs: int = 0
     controls: int = 0
     bookings: list[Booking] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
     not_exposed: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> bool:
+        """Whether anything but a pass is known of it."""
+        return bool(self.bookings or self.untested or self.not_exposed or self.errors)
 
     def book(self, new: Booking) -> None:
         """Keep the smallest trace of each shape; say all who found it."""
@@ -161,10 +167,17 @@ class Ledger:
         self._watched += [(violation, trace) for violation in watch_all(trace)]
 
     def take(self, outcome: BaseException) -> None:
-        """Book an exception that ended the item. What is not of this module is an error of ours."""
+        """Book an exception that ended the item. What is not of this package is an error of ours."""
+        self._take(outcome)
+        ended = ", ".join(row_id for row_id in self.check if self.row(row_id).found)
+        for row_id in self.check:
+            if not self.row(row_id).found:
+                self._once([row_id], "untested", f"the check ended early, at {ended}")
+
+    def _take(self, outcome: BaseException) -> None:
         if isinstance(outcome, BaseExceptionGroup):
             for one in outcome.exceptions:
-                self.take(one)
+                self._take(one)
         elif isinstance(outcome, Violated):
             self._take_violated(outcome)
         elif isinstance(outcome, Untestable):
@@ -176,18 +189,21 @@ class Ledger:
             self._once(self.check, "errors", f"{type(outcome).__name__}: {outcome}")
 
     def close(self) -> None:
-        """Book what the invariants saw, but for what the check's own row is booked for: one fault, one red."""
+        """End the item: book what the invariants saw, but for what its own rows are booked for (one fault, one red)."""
+        for row_id in self.check:
+            self.row(row_id).items += 1
         for violation, trace in self._watched:
-            key = _key(violation, trace)
-            if violation.requirement not in self.check and _same_fault(key, self._own):
+            key = fault_key(violation, trace)
+            if violation.requirement not in self.check and same_fault(key, self._own):
                 continue
             if violation.requirement in self.check and key in self._own:
                 continue
             self._book_watched(violation, trace)
         self._watched.clear()
         self._recent.clear()
-        needed = {b.digest for row in self.rows.values() for b in row.bookings}
-        self.evidence = [e for e in self.evidence if not e.violations or e.role == "control" or e.digest in needed]
+        shown = {b.digest for row in self.rows.values() for b in row.bookings}
+        shown |= {e.digest for e in self.evidence if not e.violations or e.role == "control"}
+        self.evidence = [e for e in self.evidence if e.digest in shown]
         used = {e.digest for e in self.evidence}
         self.traces = {d: t for d, t in self.traces.items() if d in used}
 
@@ -195,6 +211,7 @@ class Ledger:
         """Add what another ledger found."""
         for row_id, theirs in other.rows.items():
             ours = self.row(row_id)
+            ours.items += theirs.items
             ours.runs += theirs.runs
             ours.controls += theirs.controls
             for booking in theirs.bookings:
@@ -244,7 +261,7 @@ class Ledger:
             self._book_own(outcome.requirement, outcome.violations, outcome.trace)
 
     def _book_own(self, row_id: str, found: Sequence[Violation], trace: Trace) -> None:
-        self._own |= {_key(v, trace) for v in found}
+        self._own |= {fault_key(v, trace) for v in found}
         mark = digest(trace)
         for violation in found:
             self.row(row_id).book(Booking(row_id, violation.message, violation.seq, mark, len(trace), self.check))
@@ -305,12 +322,14 @@ def _expectations(row_id: str, role: str, predicates: Iterable[Predicate]) -> tu
     return tuple(Expectation(row_id, role, p.name, p.params) for p in predicates)
 
 
-def _key(violation: Violation, trace: Trace) -> tuple[str, int, str]:
+def fault_key(violation: Violation, trace: Trace) -> tuple[str, int, str]:
+    """Where a violation is: the trace's name, the observation, and the call it is about."""
     nonce = next((getattr(o, "nonce", "") for o in trace if o.seq == violation.seq >= 0), "")
     return trace.name, violation.seq, nonce
 
 
-def _same_fault(key: tuple[str, int, str], own: Iterable[tuple[str, int, str]]) -> bool:
+def same_fault(key: tuple[str, int, str], own: Iterable[tuple[str, int, str]]) -> bool:
+    """Whether one of these is at the same observation, or about the same call of the same run."""
     name, seq, nonce = key
     return any(name == n and ((seq == s and seq >= 0) or (nonce and nonce == m)) for n, s, m in own)
 
@@ -323,8 +342,3 @@ def _row_to_json(row: Row) -> dict[str, Any]:
 def _row_from_json(body: Mapping[str, Any]) -> Row:
     bookings = [Booking(**{**b, "found_by": tuple(b["found_by"])}) for b in body["bookings"]]
     return Row(**{**body, "bookings": bookings})
-
-
-def refuse(requirement: str, reason: str, trace: Trace | None = None) -> NoReturn:
-    """End the item: the situation never arose."""
-    raise Untestable(requirement, reason, trace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from conformance.judging.ledger import Booking, Ledger, Row
@@ -30,14 +30,24 @@ class Verdict:
     counterexample: Booking | None = None
 
 
-def verdicts(ledger: Ledger, table: Table, capabilities: Iterable[str]) -> list[Verdict]:
-    """A verdict for every row of the table, in its order. What was never emitted is untested."""
+def verdicts(
+    ledger: Ledger, table: Table, capabilities: Iterable[str], planned: Mapping[str, int] | None = None
+) -> list[Verdict]:
+    """A verdict for every row of the table, in its order. What was never emitted is untested.
+
+    `planned`: how many tests stand for a row; if fewer ended, the row does not pass.
+    """
     declared = frozenset(capabilities)
-    return [_verdict(row, ledger.rows.get(row.id, Row()), declared) for row in table.rows.values()]
+    return [
+        _verdict(row, ledger.rows.get(row.id, Row()), declared, (planned or {}).get(row.id, 0))
+        for row in table.rows.values()
+    ]  # fmt: skip
 
 
-def _verdict(row: Requirement, found: Row, declared: frozenset[str]) -> Verdict:
+def _verdict(row: Requirement, found: Row, declared: frozenset[str], planned: int) -> Verdict:
     word, reason = _word(row, found, declared)
+    if word == "pass" and found.items < planned:
+        word, reason = "untested", f"{found.items} of {planned} tests of this row ran"
     smallest = min(found.bookings, key=lambda b: b.size, default=None) if word == "fail" else None
     found_by = tuple(dict.fromkeys(i for b in found.bookings for i in b.found_by)) if smallest else ()
     return Verdict(row.id, row.level, row.primitive, word, reason, found_by, found.runs, found.controls, smallest)

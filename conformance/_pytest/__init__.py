@@ -1,0 +1,1 @@
+"""The parts of the pytest plugin that are loaded only when a harness is tested."""

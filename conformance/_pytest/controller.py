@@ -1,0 +1,135 @@
+"""The controller: merges the ledgers, computes the claim, writes the report, sets the exit status."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from conformance._pytest.items import PLAN
+from conformance._pytest.setup import Options
+from conformance._pytest.summary import print_summary
+from conformance.judging import Ledger, claim, verdicts
+from conformance.report.known import met
+from conformance.report.model import HarnessFacts, Report
+from conformance.report.writer import write
+from conformance.requirements import table
+
+
+class Controller:
+    """Runs in one process only: the one that the user started."""
+
+    def __init__(self, config: pytest.Config, options: Options) -> None:
+        self.config = config
+        self.options = options
+        self.ledger = Ledger()
+        self.facts: dict[str, Any] = {}
+        self.fatal = ""
+        self.report: Report | None = None
+        self.problem = ""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell each worker of xdist where to put its traces."""
+        node.workerinput["conformance_store"] = str(self.options.store.folder)
+
+    def pytest_report_header(self) -> str:
+        """Say what is tested."""
+        return f"conformance: {self.options.harness}, revision {table().revision}, profile {self.options.profile}"
+
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, str] | None:
+        """Show the suite's own faults as errors, not as failures of the harness."""
+        data = getattr(report, "conformance", None)
+        if data and report.when == "call" and data.get("word") == "error":
+            return "error", "E", "ERROR"
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what an item found, from this process or from a worker."""
+        data = getattr(report, "conformance", None)
+        if data is None:
+            if report.when not in ("setup", "call", "teardown"):
+                self._crashed(report)
+            return
+        if "fatal" in data:
+            self._stop(data["fatal"])
+            return
+        self.facts = data["facts"] or self.facts
+        self.ledger.merge(Ledger.from_json(data["ledger"]))
+
+    def _crashed(self, report: pytest.TestReport) -> None:
+        """Book an item whose worker died: the suite's fault until it is known whose."""
+        lost = Ledger(self._plan().get(report.nodeid, ()))
+        lost.take(RuntimeError(str(report.longrepr)))
+        lost.close()
+        self.ledger.merge(lost)
+
+    def _stop(self, fatal: str) -> None:
+        self.fatal = self.fatal or fatal
+        if (session := self.config.pluginmanager.get_plugin("dsession")) is not None:
+            session.shouldstop = "the harness could not be plugged in"
+
+    def _plan(self) -> dict[str, list[str]]:
+        file = self.options.store.folder / PLAN
+        plan: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return plan
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report, whatever ended the session, and fail the session for what no item could show."""
+        interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        if self.fatal:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif not self.config.option.collectonly and (self.ledger.rows or interrupted):
+            self._write(interrupted)
+            if exitstatus == pytest.ExitCode.OK and self.reds():
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write(self, interrupted: bool) -> None:
+        planned = Counter(i for ids in self._plan().values() for i in ids)
+        known_facts = {k: v for k, v in self.facts.items() if k != "notes"}
+        harness = HarnessFacts(**{"name": self.options.harness, **known_facts})
+        rows = verdicts(self.ledger, table(), harness.capabilities, planned)
+        notes = list(self.facts.get("notes", ()))
+        notes += ["The run was interrupted: what had not run by then is untested."] if interrupted else []
+        draft = Report(
+            revision=table().revision,
+            harness=harness,
+            claim=claim(rows, self.options.claim, harness.postures, capabilities=harness.capabilities),
+            verdicts=tuple(rows),
+            environment=self._environment(),
+            seed=str(self.config.getoption("hypothesis_seed", None) or "derandomised"),
+            known_failures=tuple(met(self.options.known, rows, self.options.today)),
+            notes=tuple(notes),
+        )
+        self.report = write(self.options.report, draft, self.ledger, self.options.store)
+
+    def _environment(self) -> dict[str, str]:
+        return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
+                "pytest": pytest.__version__, "profile": self.options.profile}  # fmt: skip
+
+    def reds(self) -> list[str]:
+        """Why the session fails although every item passed: stale entries, and faults on rows whose item had passed."""
+        if self.report is None:
+            return []
+        stale = [f"{k.id}: is a known failure and passes now: remove the entry" for k in self.report.known_failures
+                 if k.state == "stale"]  # fmt: skip
+        found = [f"{v.id}: {v.reason}" for v in self.report.verdicts
+                 if v.verdict == "fail" and v.level == "MUST" and v.id not in self.options.shields]  # fmt: skip
+        return stale + found
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the claim, and what a reader needs next."""
+        if self.fatal:
+            terminalreporter.section(f"{self.options.harness} could not be plugged in", red=True)
+            terminalreporter.line(self.fatal)
+        if self.report is not None:
+            print_summary(terminalreporter, self.report, self.options)
+
+    def pytest_unconfigure(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.options.store.folder, ignore_errors=True)

@@ -1,0 +1,139 @@
+"""What a run needs before anything is collected: options, paths, Hypothesis, the parts of the plugin."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from conformance.contract.errors import ConformanceError
+from conformance.report.known import KnownFailure
+from conformance.report.known import load as load_known
+from conformance.report.writer import TraceStore
+from conformance.requirements import table
+
+EXAMPLES = {"quick": 5, "default": 15, "thorough": 100}
+PATTERN = "test_conformance_*.py"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, resolved. `shields`: known failures that have not expired."""
+
+    harness: str
+    report: Path
+    profile: str
+    claim: str
+    known: tuple[KnownFailure, ...]
+    store: TraceStore
+    today: date
+
+    @property
+    def shields(self) -> frozenset[str]:
+        """Ids of the rows whose failure does not fail the session."""
+        return frozenset(k.id for k in self.known if k.shields(self.today))
+
+
+def start(config: pytest.Config) -> None:
+    """Take over the session. Raises pytest.UsageError for options that cannot be met."""
+    from conformance._pytest import fixtures  # noqa: PLC0415  it would be imported before it is rewritten
+    from conformance._pytest.controller import Controller  # noqa: PLC0415
+    from conformance._pytest.items import Items  # noqa: PLC0415
+
+    options = _options(config)
+    config.addinivalue_line("markers", "check(*ids): the requirements that a check stands for")
+    config.addinivalue_line("filterwarnings", "default")  # after the user's own lines, so that it goes before them
+    pytest.register_assert_rewrite("conformance.checks", "conformance.invariants")
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        _take_over(config)
+    _hypothesis(config, options)
+    worker = hasattr(config, "workerinput")
+    config.pluginmanager.register(fixtures, "conformance-fixtures")
+    config.pluginmanager.register(Items(options, worker=worker), "conformance-items")
+    if not worker:
+        config.pluginmanager.register(Controller(config, options), "conformance-controller")
+
+
+def checks_folder(config: pytest.Config) -> Path:
+    """Where the checks lie: inside the package, unless told otherwise."""
+    if given := config.getoption("conformance_checks"):
+        return Path(config.invocation_params.dir, given)
+    spec = find_spec("conformance.checks")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
+        raise pytest.UsageError("the package conformance.checks is not installed: install harness-conformance again")
+    return Path(folders[0])
+
+
+def _take_over(config: pytest.Config) -> None:
+    """Collect the checks in place of the user's tests, whatever the user's settings say."""
+    files = sorted(checks_folder(config).glob(PATTERN))
+    if not files:
+        raise pytest.UsageError(f"there are no checks in {checks_folder(config)}")
+    config.args[:] = [str(file) for file in files]
+    config.addinivalue_line("python_files", PATTERN)
+    config.addinivalue_line("python_functions", "test")
+    config.getini("usefixtures").clear()
+    config.pluginmanager.register(_NeverIgnore(files[0].parent), "conformance-collection")
+
+
+class _NeverIgnore:
+    """The checks often lie in an environment inside the user's project, which pytest would pass over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Keep the checks and the folders above them."""
+        inside = self.folder in collection_path.parents or collection_path in (self.folder, *self.folder.parents)
+        return False if inside and collection_path.name != "__pycache__" else None
+
+
+def _options(config: pytest.Config) -> Options:
+    harness = config.getoption("conformance_harness")
+    given = getattr(config, "workerinput", {}).get("conformance_store")
+    store = Path(given or tempfile.mkdtemp(prefix="conformance-"))
+    report = Path(config.invocation_params.dir, config.getoption("conformance_report"))
+    try:
+        known = tuple(_known(config, harness))
+    except ConformanceError as bad:
+        raise pytest.UsageError(str(bad)) from bad
+    return Options(
+        harness, report, config.getoption("conformance_profile"), config.getoption("profile_claim"),
+        known, TraceStore(store), date.today(),  # noqa: DTZ011  the day of expiry is one of the user's calendar
+    )  # fmt: skip
+
+
+def _known(config: pytest.Config, harness: str) -> list[KnownFailure]:
+    ids = table().rows
+    if given := config.getoption("known_failures"):
+        return load_known(Path(config.invocation_params.dir, given), ids)
+    beside = Path(config.invocation_params.dir, harness).parent if harness.endswith((".toml", ".py")) else config.rootpath
+    file = beside / "known-failures.toml"
+    return load_known(file, ids) if file.is_file() else []
+
+
+def _hypothesis(config: pytest.Config, options: Options) -> None:
+    """Derandomise, so that ten runs give ten equal reports. A profile the user named goes first."""
+    import hypothesis  # noqa: PLC0415  0.3 s
+    from hypothesis.configuration import set_hypothesis_home_dir  # noqa: PLC0415
+
+    set_hypothesis_home_dir(_cache() / "hypothesis")
+    for name, examples in EXAMPLES.items():
+        hypothesis.settings.register_profile(
+            f"conformance-{name}", max_examples=examples, derandomize=True, database=None, deadline=None,
+            print_blob=True, suppress_health_check=list(hypothesis.HealthCheck),
+        )  # fmt: skip
+    if not config.getoption("hypothesis_profile", None):
+        hypothesis.settings.load_profile(f"conformance-{options.profile}")
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "harness-conformance"

@@ -1,0 +1,73 @@
+"""The last lines in the terminal: the claim, a table, the failures, what was not tested, where the report is."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from conformance._pytest.outcome import again
+from conformance._pytest.setup import Options
+from conformance.judging import VERDICTS, Verdict
+from conformance.report.model import Report
+from conformance.report.view import PRIMITIVES
+
+WIDTH = 100
+
+
+def print_summary(terminal: Any, report: Report, options: Options) -> None:
+    """Print it on pytest's terminal reporter."""
+    good = report.claim.status == "conforms"
+    terminal.section("conformance", green=good, yellow=not good)
+    for line in summary(report, options):
+        terminal.line(line, red=line.startswith("FAIL "), yellow=line.startswith(("STALE ", "EXPIRED ")))
+
+
+def summary(report: Report, options: Options) -> Iterator[str]:
+    """The lines."""
+    h = report.harness
+    yield f"{h.name} {h.version}, configuration {h.configuration}"
+    yield from textwrap.wrap(report.claim.sentence, WIDTH)
+    yield ""
+    yield from _table(report.verdicts)
+    yield ""
+    yield from _failures(report, options)
+    yield from _not_tested(report.verdicts)
+    yield from textwrap.wrap(f"report: {os.path.relpath(options.report / 'index.html')}", WIDTH)
+
+
+def _table(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield f"{'':<30}" + "".join(f"{word:>13}" for word in VERDICTS)
+    for number, title in enumerate(PRIMITIVES):
+        found = Counter(v.verdict for v in verdicts if v.primitive == number)
+        if found:
+            yield f"{number:>2} {title:<27}" + "".join(f"{found[word] or '.':>13}" for word in VERDICTS)
+
+
+def _failures(report: Report, options: Options) -> Iterator[str]:
+    shields = options.shields
+    for v in report.verdicts:
+        if v.verdict == "fail":
+            word = "known" if v.id in shields else "FAIL" if v.level == "MUST" else "deviation"
+            yield f"{word} {v.id} {textwrap.shorten(v.reason, WIDTH)}  ({again(options.harness, v.id)})"
+        elif v.verdict == "error":
+            yield f"error {v.id} {textwrap.shorten(v.reason, WIDTH)}"
+    for k in report.known_failures:
+        if k.state == "stale":
+            yield f"STALE {k.id} is a known failure and passes now: remove its entry"
+        elif k.state == "expired":
+            yield f"EXPIRED {k.id} was a known failure until {k.expires}: {k.link}"
+
+
+def _not_tested(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    untested: dict[str, list[str]] = {}
+    for v in verdicts:
+        if v.verdict == "untested":
+            untested.setdefault(v.reason, []).append(v.id)
+    for reason, ids in untested.items():
+        yield from textwrap.wrap(f"untested, {reason}: {', '.join(ids)}", WIDTH, subsequent_indent="  ")
+    for word in ("not exposed", "not scored"):
+        if ids := [v.id for v in verdicts if v.verdict == word]:
+            yield from textwrap.wrap(f"{word}: {', '.join(ids)}", WIDTH, subsequent_indent="  ")
