@@ -151,8 +151,9 @@ class Parrot(Adapter):
 
     async def tools(self, session):
         setup = self.sessions[session]
-        return [{"name": t.name, "risk": t.risk.value} for t in setup.tools] + [
-            {"name": s.name, "url": s.url, "env": dict(s.env)} for s in setup.mcp_servers
+        return [{"name": t.name, "description": "", "source": "door", "risk": t.risk.value} for t in setup.tools] + [
+            {"name": s.name, "description": "", "source": s.name, "risk": "unknown", "url": s.url, "env": dict(s.env)}
+            for s in setup.mcp_servers
         ]
 
     async def audit(self, query):

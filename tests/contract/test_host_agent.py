@@ -156,15 +156,16 @@ def test_continue_tells_whether_anything_was_unfinished(parrot):
     assert nothing == {"stopReason": "end_turn", "continued": False}
 
 
-def test_the_extension_methods_answer_under_their_own_name(parrot):
+def test_the_extension_methods_are_passed_on(parrot):
     session = parrot.open()
     on = {"sessionId": session}
     assert parrot.call("_conformance/limits", {**on, "limits": {"turns": 3, "cost": None}}) == {}
     assert parrot.call("session/set_mode", {**on, "modeId": "plan"}) == {}
-    assert parrot.call("_conformance/workflow", on) == {"workflow": {"limits": {"turns": 3}, "mode": "plan"}}
+    assert parrot.call("_conformance/workflow", on) == {"limits": {"turns": 3}, "mode": "plan"}
     assert parrot.call("_conformance/compact", on) == {"compacted": True}
-    assert parrot.call("_conformance/audit", {"query": {"tool": "wipe"}}) == {"audit": [{"query": {"tool": "wipe"}}]}
-    assert parrot.call("_conformance/log", {}) == {"log": []}
+    audit = parrot.call("_conformance/audit", {"query": {"tool": "wipe"}, "sessionId": "s", "since": None})
+    assert audit == {"decisions": [{"query": {"tool": "wipe", "sessionId": "s"}}]}
+    assert parrot.call("_conformance/log", {}) == {"records": []}
     assert parrot.call("_conformance/agents", {}) == {"agents": [{"name": "explore"}]}
 
 
@@ -174,10 +175,13 @@ def test_mcp_servers_arrive_as_given(parrot):
         {"type": "http", "name": "b", "url": "http://127.0.0.1/mcp", "headers": []},
     ]
     session = parrot.call("session/new", {"cwd": "/tmp", "mcpServers": servers})["sessionId"]
-    assert parrot.call("_conformance/tools", {"sessionId": session})["tools"] == [
-        {"name": "a", "url": "", "env": {"K": "V"}},
-        {"name": "b", "url": "http://127.0.0.1/mcp", "env": {}},
+    rows = parrot.call("_conformance/tools", {"sessionId": session})["tools"]
+    assert [(row["name"], row["url"], row["env"]) for row in rows] == [
+        ("a", "", {"K": "V"}),
+        ("b", "http://127.0.0.1/mcp", {}),
     ]
+    filtered = parrot.call("_conformance/tools", {"sessionId": session, "source": "b"})["tools"]
+    assert [row["name"] for row in filtered] == ["b"]
 
 
 def test_modes_are_named_by_their_meaning(parrot):
