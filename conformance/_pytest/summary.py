@@ -68,6 +68,7 @@ def _not_tested(verdicts: Sequence[Verdict]) -> Iterator[str]:
             untested.setdefault(v.reason, []).append(v.id)
     for reason, ids in untested.items():
         yield from textwrap.wrap(f"untested, {reason}: {', '.join(ids)}", WIDTH, subsequent_indent="  ")
-    for word in ("not exposed", "not scored"):
-        if ids := [v.id for v in verdicts if v.verdict == word]:
-            yield from textwrap.wrap(f"{word}: {', '.join(ids)}", WIDTH, subsequent_indent="  ")
+    if out_of_scope := [v.id for v in verdicts if v.verdict == "not exposed"]:
+        yield from textwrap.wrap(f"not exposed: {', '.join(out_of_scope)}", WIDTH, subsequent_indent="  ")
+    if unscored := sum(v.verdict == "not scored" for v in verdicts):
+        yield f"not scored: {unscored} rows have no check in this version"
