@@ -28,6 +28,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,), "null": (type(None),),
 }  # fmt: skip
 
+
 @dataclass
 class Session:
     """A session in memory: what the operator set, the journal, and the state folded from it."""

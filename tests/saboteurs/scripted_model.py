@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from conformance.contract import (
-    Answer, Call, CallShown, Compaction, Config, Event, Limits, Option, Risk, SessionSetup, Setup, Tool, ToolResult,
+    Answer,
+    Call,
+    CallShown,
+    Compaction,
+    Config,
+    Event,
+    Limits,
+    Option,
+    Risk,
+    SessionSetup,
+    Setup,
+    Tool,
+    ToolResult,
 )  # fmt: skip
 from conformance.saboteurs.miniature import Miniature
 
 Json = dict[str, Any]
+DEFAULTS = Compaction()
 USAGE = {"input_tokens": 100, "output_tokens": 20}
 SCHEMA: Json = {
     "type": "object",
@@ -87,7 +101,7 @@ def legal(body: Json) -> None:
     """Assert the provider's rules for messages."""
     messages = body["messages"]
     assert messages[0]["role"] == "user"
-    assert all(a["role"] != b["role"] for a, b in zip(messages, messages[1:], strict=False))
+    assert all(a["role"] != b["role"] for a, b in itertools.pairwise(messages))
     pending: list[str] = []
     seen: set[str] = set()
     for message in messages:
@@ -236,10 +250,14 @@ class World:
 
         return Tool(name, description, SCHEMA, risk, False, call, acall)
 
-    def setup(self, *extra: Tool, exclude: Sequence[str] = (), compaction: Compaction = Compaction(),
+    def setup(self, *extra: Tool, exclude: Sequence[str] = (), compaction: Compaction = DEFAULTS,
               tools: Sequence[Tool] | None = None, **limits: Any) -> SessionSetup:  # fmt: skip
         """A session with look, note and wipe."""
-        standard = (self.tool("look", Risk.READ_ONLY), self.tool("note", Risk.MUTATING), self.tool("wipe", Risk.UNKNOWN))
+        standard = (
+            self.tool("look", Risk.READ_ONLY),
+            self.tool("note", Risk.MUTATING),
+            self.tool("wipe", Risk.UNKNOWN),
+        )
         config = Config(limits=Limits(**limits), exclude=tuple(exclude), compaction=compaction)
         return SessionSetup("/", self.model.url, config, [*(standard if tools is None else tools), *extra])
 

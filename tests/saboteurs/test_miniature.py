@@ -11,14 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_model import Client, Model, Said, World, think, use, world
+
 from conformance.contract import (
-    CallStatus, Compaction, Limits, Option, Risk, Stop, StopReason, Text, ToolResult, Unfinished, UserText,
+    CallStatus,
+    Compaction,
+    Limits,
+    Option,
+    Risk,
+    Stop,
+    StopReason,
+    Text,
+    ToolResult,
+    Unfinished,
+    UserText,
 )  # fmt: skip
 from conformance.contract.adapter import declared_capabilities
 from conformance.contract.vocabulary import CAPABILITIES, POSTURES
 from conformance.saboteurs.miniature import Miniature
 from conformance.saboteurs.miniature_state import MiniatureError
-from scripted_model import Client, Model, Said, World, think, use, world
 
 DONE = Said(["done"])
 NO, YES, NEVER, ALWAYS = Option.REJECT_ONCE, Option.ALLOW_ONCE, Option.REJECT_ALWAYS, Option.ALLOW_ALWAYS
@@ -47,11 +58,11 @@ async def again(w: World, session: str, client: Client, **setup: Any) -> tuple[M
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110  what is waited for is anything at all
         await asyncio.sleep(0.001)
 
 
-async def crashed(w: World, mini: Miniature, session: str, client: Client, moment: Callable[[], object]) -> None:
+async def crashed(mini: Miniature, session: str, client: Client, moment: Callable[[], object]) -> None:
     """Prompt, wait for the moment, and let the process die there."""
     prompt = asyncio.ensure_future(mini.prompt(session, "go", client))
     await until(moment)
@@ -71,7 +82,7 @@ def test_it_declares_only_words_of_the_tables() -> None:
 
 def test_an_approved_call_runs_once_and_its_result_is_told(tmp_path: Path) -> None:
     async def scenario() -> None:
-        reply = Said([think("h\u00e4\u2028m", "sig="), "hi", use("t1", "note", nonce="a")])
+        reply = Said([think("h\u00e4\u2028m", "c2ln"), "hi", use("t1", "note", nonce="a")])
         async with world(tmp_path, reply, DONE) as w:
             mini, s = await begin(w)
             client = Client()
@@ -79,7 +90,7 @@ def test_an_approved_call_runs_once_and_its_result_is_told(tmp_path: Path) -> No
             assert w.ran == [("note", {"nonce": "a"})]
             assert told(w.model, "t1") == "note ok"
             first = w.model.main[1]["messages"][1]["content"][0]
-            assert first == {"type": "thinking", "thinking": "h\u00e4\u2028m", "signature": "sig="}
+            assert first == {"type": "thinking", "thinking": "h\u00e4\u2028m", "signature": "c2ln"}
             assert [c.status.value for c in client.shown("t1")] == ["pending", "in_progress", "completed"]
             assert [e.text for e in client.events if isinstance(e, Text)] == ["hi", "done"]
             assert w.model.connections == 1
@@ -268,7 +279,9 @@ def test_stop_reasons(tmp_path: Path, said: Said, stop: StopReason, runs: int) -
                                     ToolResult("\ud800"), OSError("gone")])  # fmt: skip
 def test_whatever_a_tool_gives_back_is_a_result(tmp_path: Path, result: Any) -> None:
     async def scenario() -> None:
-        async with world(tmp_path, Said([use("t1", "odd", nonce="a")]), Said([use("t2", "look", nonce="b")]), DONE) as w:
+        async with world(
+            tmp_path, Said([use("t1", "odd", nonce="a")]), Said([use("t2", "look", nonce="b")]), DONE
+        ) as w:
             mini = await w.life()
             s = await mini.new_session(w.setup(w.tool("odd", Risk.READ_ONLY, result=result)))
             assert await mini.prompt(s, "go", Client()) == Stop()
@@ -385,7 +398,7 @@ def test_a_request_that_a_crash_left_unanswered_is_paid_for_once(tmp_path: Path)
         async with world(tmp_path, DONE, forever=LOOK) as w:
             w.model.hold = asyncio.Event()
             mini, s = await begin(w, turns=2)
-            await crashed(w, mini, s, Client(), lambda: w.model.main)
+            await crashed(mini, s, Client(), lambda: w.model.main)
             w.model.hold = None
             mini, _ = await again(w, s, Client(), turns=2)
             assert (await mini.proceed(s, Client()) or Stop()).limit == "turns"
@@ -434,7 +447,9 @@ def test_usage_that_makes_no_sense_is_estimated(usage: Any, booked: int) -> None
 def test_broken_replies_and_shrinking_totals_count(tmp_path: Path) -> None:
     async def scenario() -> None:
         cut = Said(["x"], usage={"input_tokens": 1000, "output_tokens": 1}, cut=2)
-        shrinks = Said(["x"], usage={"input_tokens": 1000, "output_tokens": 1}, final={"input_tokens": 3, "output_tokens": 9})
+        shrinks = Said(
+            ["x"], usage={"input_tokens": 1000, "output_tokens": 1}, final={"input_tokens": 3, "output_tokens": 9}
+        )
         async with world(tmp_path, cut, shrinks) as w:
             mini, s = await begin(w)
             await mini.prompt(s, "go", Client())
@@ -458,15 +473,17 @@ def test_calls_bind_within_a_batch(tmp_path: Path, limit: int, runs: int) -> Non
     run(scenario())
 
 
-@pytest.mark.parametrize("limits", [{"turns": -1}, {"turns": "many"}, {"tokens": float("nan")}, {"calls": True}, {"time": 1}])
+@pytest.mark.parametrize(
+    "limits", [{"turns": -1}, {"turns": "many"}, {"tokens": float("nan")}, {"calls": True}, {"time": 1}]
+)
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, limits: Any) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             with pytest.raises(MiniatureError, match="limit of"):
                 await begin(w, **limits)
-            assert list(tmp_path.iterdir()) == []
 
     run(scenario())
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_model_that_never_ends_is_stopped_by_default(tmp_path: Path) -> None:
@@ -488,7 +505,7 @@ def test_a_pending_call_is_asked_again_and_runs_once(tmp_path: Path) -> None:
             mini, s = await begin(w)
             client = Client(lambda call: YES if call.id == "t2" else None)
             client.gate = asyncio.Event()
-            await crashed(w, mini, s, client, lambda: len(client.asked) == 2)
+            await crashed(mini, s, client, lambda: len(client.asked) == 2)
             client = Client()
             mini, left = await again(w, s, client)
             assert [(u.call.id, u.state) for u in left] == [("t1", "pending"), ("t2", "pending")]
@@ -508,7 +525,7 @@ def test_a_call_in_doubt_is_never_run_again_and_told(tmp_path: Path) -> None:
         async with world(tmp_path, Said([use("t1", "wipe", nonce="a")]), once_more, DONE) as w:
             w.hold = asyncio.Event()
             mini, s = await begin(w)
-            await crashed(w, mini, s, Client(ALWAYS), w.entered.is_set)
+            await crashed(mini, s, Client(ALWAYS), w.entered.is_set)
             w.hold = None
             client = Client()
             mini, left = await again(w, s, client)
@@ -528,7 +545,7 @@ def test_a_new_prompt_closes_what_is_left_in_words_that_differ(tmp_path: Path) -
         async with world(tmp_path, Said([use("t1", "look", nonce="a"), use("t2", "look", nonce="b")]), DONE) as w:
             w.hold = asyncio.Event()
             mini, s = await begin(w)
-            await crashed(w, mini, s, Client(), w.entered.is_set)
+            await crashed(mini, s, Client(), w.entered.is_set)
             w.hold = None
             mini, left = await again(w, s, Client())
             assert [u.state for u in left] == ["in_doubt", "pending"]
@@ -619,7 +636,12 @@ def test_damage_before_the_tail_is_an_error_and_changes_nothing(tmp_path: Path) 
             path = tmp_path / f"{s}.jsonl"
             lines = path.read_bytes().splitlines(keepends=True)
             flipped = lines[2].replace(b"requested", b"requestec")
-            for damaged in ([*lines[:2], *lines[3:]], [*lines[:2], flipped, *lines[3:]], [b"\0" * 50 + b"\n", *lines], []):
+            for damaged in (
+                [*lines[:2], *lines[3:]],
+                [*lines[:2], flipped, *lines[3:]],
+                [b"\0" * 50 + b"\n", *lines],
+                [],
+            ):
                 path.write_bytes(b"".join(damaged))
                 with pytest.raises(MiniatureError):
                     await again(w, s, Client())
@@ -797,7 +819,15 @@ def test_compaction_keeps_the_last_entries_the_prompt_and_the_effects(tmp_path: 
 )  # fmt: skip
 def test_a_summary_that_fails_keeps_the_history(tmp_path: Path, bad: Said) -> None:
     async def scenario() -> None:
-        script = [work(0), work(1), work(2), Said(work(3).blocks, usage=BIG), Said(work(4).blocks, usage=BIG), DONE, DONE]
+        script = [
+            work(0),
+            work(1),
+            work(2),
+            Said(work(3).blocks, usage=BIG),
+            Said(work(4).blocks, usage=BIG),
+            DONE,
+            DONE,
+        ]
         async with world(tmp_path, *script, summaries=[bad] * 9) as w:
             mini, s = await begin(w, compaction=Compaction(at=5000, keep_last=2))
             assert await mini.prompt(s, "go", Client()) == Stop()
@@ -834,7 +864,7 @@ def test_killed_while_it_compacts_the_old_history_stands(tmp_path: Path) -> None
         compaction = Compaction(at=5000, keep_last=2)
         async with world(tmp_path, *script, summaries=[Said(["cut"], cut=4, how="stall"), Said(["good"])]) as w:
             mini, s = await begin(w, compaction=compaction)
-            await crashed(w, mini, s, Client(), lambda: len(w.model.requests) == 4)
+            await crashed(mini, s, Client(), lambda: len(w.model.requests) == 4)
             mini, left = await again(w, s, Client(), compaction=compaction)
             assert (left, len(mini.sessions[s].state.history)) == ([], 7)
             assert await mini.proceed(s, Client()) == Stop()
