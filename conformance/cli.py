@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="conformance", description="Prove that an agent harness keeps its guardrails.")
+    parser = argparse.ArgumentParser(
+        prog="conformance", description="Prove that an agent harness keeps its guardrails."
+    )
     parser.add_argument("--version", action="version", version=f"harness-conformance {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="the harnesses there are; test one with pytest --harness=NAME")
@@ -65,7 +67,9 @@ def _list(_: argparse.Namespace) -> int:
     try:
         resolve = importlib.import_module("conformance.resolve")
     except ModuleNotFoundError as bad:
-        raise ConformanceError("`conformance list` is not part of this version (conformance.resolve is missing)") from bad
+        raise ConformanceError(
+            "`conformance list` is not part of this version (conformance.resolve is missing)"
+        ) from bad
     for name, source in sorted(dict(resolve.available(Path.cwd())).items()):
         print(f"{name:<20} {source}")  # noqa: T201
     return 0

@@ -103,9 +103,10 @@ def facts_of(world: Any) -> dict[str, Any]:
     harness = getattr(world, "harness", None)
     if harness is None:
         return {}
+    postures = json.loads(json.dumps(dict(harness.posture), default=list))
     return {
         "name": str(harness.name), "version": str(harness.version), "configuration": str(harness.configuration),
-        "capabilities": sorted(harness.capabilities), "postures": json.loads(json.dumps(dict(harness.posture), default=list)),
+        "capabilities": sorted(harness.capabilities), "postures": postures,
         "notes": [str(note) for note in getattr(harness, "notes", ())],
     }  # fmt: skip
 

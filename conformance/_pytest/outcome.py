@@ -38,9 +38,7 @@ def decide(ledger: Ledger, shields: Collection[str], harness: str) -> Outcome:
     return Outcome("pass")
 
 
-def _red(
-    ledger: Ledger, failed: list[str], untested: list[str], shields: Collection[str], harness: str
-) -> Outcome:
+def _red(ledger: Ledger, failed: list[str], untested: list[str], shields: Collection[str], harness: str) -> Outcome:
     texts = [_failure(ledger, i, harness) for i in failed] or [_untestable(ledger, i, harness) for i in untested[:1]]
     text = "\n\n".join(texts)
     if all(i in shields for i in failed or untested):

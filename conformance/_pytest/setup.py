@@ -114,7 +114,9 @@ def _known(config: pytest.Config, harness: str) -> list[KnownFailure]:
     ids = table().rows
     if given := config.getoption("known_failures"):
         return load_known(Path(config.invocation_params.dir, given), ids)
-    beside = Path(config.invocation_params.dir, harness).parent if harness.endswith((".toml", ".py")) else config.rootpath
+    beside = (
+        Path(config.invocation_params.dir, harness).parent if harness.endswith((".toml", ".py")) else config.rootpath
+    )
     file = beside / "known-failures.toml"
     return load_known(file, ids) if file.is_file() else []
 

@@ -102,11 +102,11 @@ def _missing(profile: str, declared: frozenset[str], book: Table) -> tuple[str, 
 
 def _conforms(verdicts: Sequence[Verdict], scope: str, book: Table) -> str:
     n = _number(verdicts, "pass")
-    return f"Conforms to revision {book.revision} for {scope}: all {n} MUST rows in scope hold."
+    return f"Conforms to revision {book.revision} for {scope}: every MUST in scope holds ({n})."
 
 
 def _partial(verdicts: Sequence[Verdict], scope: str, book: Table) -> str:
-    parts = [f"{_number(verdicts, 'pass')} MUST rows hold"]
+    parts = [f"of the MUST rows in scope {_number(verdicts, 'pass')} held"]
     parts += [f"{n} {words}" for word, words in _BAD.items() if (n := _number(verdicts, word))]
     return f"Partial for revision {book.revision}, {scope}: {', '.join(parts)}."
 

@@ -82,7 +82,7 @@ def digest(trace: Trace) -> str:
 
 @dataclass
 class Row:
-    """What one requirement gathered. `items`: tests that ended; `runs`: traces judged; `controls`: controls that held."""
+    """What one requirement gathered. `items`: tests that ended; `runs`: traces judged; `controls`: those that held."""
 
     items: int = 0
     runs: int = 0

@@ -1,11 +1,11 @@
 """known-failures.toml: failures that are known, why, until when.
 
-    [[failure]]
-    id = "BUDG-02"
-    reason = "the limit is looked at after the reply"
-    link = "https://example.org/issues/1"
-    expires = 2027-03-01
-    counterexample = "traces/0123456789abcdef.jsonl"   # optional
+[[failure]]
+id = "BUDG-02"
+reason = "the limit is looked at after the reply"
+link = "https://example.org/issues/1"
+expires = 2027-03-01
+counterexample = "traces/0123456789abcdef.jsonl"   # optional
 """
 
 from __future__ import annotations

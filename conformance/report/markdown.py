@@ -48,7 +48,11 @@ def _table(view: View) -> Iterator[str]:
         groups.setdefault(shown.verdict.primitive, Counter())[shown.verdict.verdict] += 1
     titles = {n: title for n, title, _ in view.primitives}
     for n, found in sorted(groups.items()):
-        yield f"| {n}. {titles.get(n, '(not scored)')} | " + " | ".join(str(found[word] or "") for word in VERDICTS) + " |"
+        yield (
+            f"| {n}. {titles.get(n, '(not scored)')} | "
+            + " | ".join(str(found[word] or "") for word in VERDICTS)
+            + " |"
+        )
 
 
 def _failure(one: Failure) -> Iterator[str]:

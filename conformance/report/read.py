@@ -24,7 +24,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ReportError(f"{file}: is no report: it must be a JSON object")
     if body.get("format") != FORMAT:
-        raise ReportError(f"{file}: has format {body.get('format')!r}, this version reads {FORMAT}: use the suite that wrote it")
+        raise ReportError(
+            f"{file}: has format {body.get('format')!r}, this version reads {FORMAT}: use the suite that wrote it"
+        )
     if body.get("complete") is not True or list(body)[-1] != "complete":
         raise ReportError(f"{file}: is not complete: the run that wrote it did not end; run the suite again")
     if found := misfits(body):

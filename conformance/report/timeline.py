@@ -47,7 +47,9 @@ def timeline(trace: t.Trace, violations: Mapping[int, str] | None = None) -> lis
 def plain(lines: Iterable[Line], limit: int = 60) -> str:
     """The lines as text; with more than `limit`, those around the first violation."""
     start, shown, after = window(list(lines), limit)
-    text = [f"{'>' if line.violation else ' '} {line.at:8.3f}  {line.who:<9} {line.what}{_mark(line)}" for line in shown]
+    text = [
+        f"{'>' if line.violation else ' '} {line.at:8.3f}  {line.who:<9} {line.what}{_mark(line)}" for line in shown
+    ]
     return "\n".join([*_left_out(start), *text, *_left_out(after)])
 
 
@@ -183,7 +185,9 @@ def _(o: t.Configured) -> tuple[str, str]:
 @say.register
 def _(o: t.TurnEnded) -> tuple[str, str]:
     how = f"stop reason {o.stop}" if o.stop else f"error {_short(o.error)}"
-    return HARNESS, f"ended turn {o.turn}: {how}" + (f" (limit {o.limit})" if o.limit else "") + (" AGAIN" if o.again else "")
+    return HARNESS, f"ended turn {o.turn}: {how}" + (f" (limit {o.limit})" if o.limit else "") + (
+        " AGAIN" if o.again else ""
+    )
 
 
 @say.register
@@ -192,7 +196,10 @@ def _(o: t.Updated) -> tuple[str, str] | None:
     replayed = " (replayed)" if o.replay else ""
     if kind.endswith("_chunk"):
         content = o.update.get("content")
-        return HARNESS, f"shows{replayed} {_short(content.get('text', content) if isinstance(content, dict) else content)!r}"
+        return (
+            HARNESS,
+            f"shows{replayed} {_short(content.get('text', content) if isinstance(content, dict) else content)!r}",
+        )
     status = f" as {o.update['status']}" if o.update.get("status") else ""
     return HARNESS, f"shows{replayed} {kind}{status}{' of ' + _calls(o.nonces) if o.nonces else ''}"
 
@@ -211,7 +218,9 @@ def _(o: t.Said) -> tuple[str, str]:
 def _(o: t.Requested) -> tuple[str, str]:
     again = ", again" if o.retry else ""
     results = "; ".join(f"<{n}> gave {_short(text, 60)!r}" for n, text in o.results.items())
-    return HARNESS, f"asks the model (request {o.request}, {o.role.value}{again})" + (f"; told: {results}" if results else "")
+    return HARNESS, f"asks the model (request {o.request}, {o.role.value}{again})" + (
+        f"; told: {results}" if results else ""
+    )
 
 
 @say.register

@@ -71,7 +71,9 @@ def _judge_again(folder: Path, file: str, evidence: Evidence) -> Judged | str:
     if not path.is_file():
         return f"{file}: is missing (evidence for {evidence.requirement})"
     if hashlib.sha256(path.read_bytes()).hexdigest() != evidence.digest:
-        return f"{file}: was changed: its digest is no longer {evidence.digest[:16]} (evidence for {evidence.requirement})"
+        return (
+            f"{file}: was changed: its digest is no longer {evidence.digest[:16]} (evidence for {evidence.requirement})"
+        )
     try:
         trace = read_trace(path)
         found = tuple(v for e in evidence.expectations for v in judge(e, trace))
@@ -91,7 +93,9 @@ def _differences(judged: Judged) -> Iterator[str]:
 
 def _verdict_problems(verdict: Verdict, judged: Sequence[Judged]) -> Iterator[str]:
     """Compare a verdict with what its evidence shows."""
-    broken = [j for j in judged if j.evidence.role != "control" and (j.evidence.violations if j.found is None else j.found)]
+    broken = [
+        j for j in judged if j.evidence.role != "control" and (j.evidence.violations if j.found is None else j.found)
+    ]
     held = [j for j in judged if j.evidence.role == "control" and j.found == ()]
     good = [j for j in judged if j.evidence.role == "expect" and j.found == ()]
     if verdict.verdict == "fail":
@@ -102,7 +106,8 @@ def _verdict_problems(verdict: Verdict, judged: Sequence[Judged]) -> Iterator[st
             yield f"{verdict.id}: its counterexample does not show the failure"
         return
     if broken and verdict.verdict != "error":
-        yield f"{verdict.id}: is {verdict.verdict!r} in the report, but {trace_file(broken[0].evidence.digest)} breaks it"
+        file = trace_file(broken[0].evidence.digest)
+        yield f"{verdict.id}: is {verdict.verdict!r} in the report, but {file} breaks it"
     if verdict.verdict == "pass" and not (held and good):
         yield f"{verdict.id}: passes in the report, but {'no control' if good else 'no run'} is kept that shows it"
     if verdict.verdict == "pass" and any(j.evidence.role == "control" and j.found for j in judged):

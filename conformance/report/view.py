@@ -72,12 +72,14 @@ class View:
         return [group for group in groups if group[2]]
 
     @property
-    def reasons_not_exposed(self) -> list[tuple[str, list[str]]]:
-        """(reason, ids) of the rows that are out of scope, grouped."""
-        groups: dict[str, list[str]] = {}
-        for shown in self.having("not exposed"):
-            groups.setdefault(shown.verdict.reason, []).append(shown.verdict.id)
-        return sorted(groups.items())
+    def reasons_not_exposed(self) -> list[tuple[str, list[Shown]]]:
+        """(reason, rows) of what is out of scope."""
+        return by_reason(self.having("not exposed"))
+
+    @property
+    def reasons_without_result(self) -> list[tuple[str, list[Shown]]]:
+        """(reason, rows) of what is in scope and came to no result."""
+        return by_reason(self.having("untested", "error"))
 
     @cached_property
     def failures(self) -> list[Failure]:
@@ -97,6 +99,14 @@ def failure(shown: Shown, folder: Path) -> Failure:
         return Failure(shown, missing=str(bad))
     before, lines, after = window(timeline(trace, {found.seq: found.message}), LIMIT)
     return Failure(shown, trace_file(found.digest), readable_script(trace), before, tuple(lines), after)
+
+
+def by_reason(rows: Iterable[Shown]) -> list[tuple[str, list[Shown]]]:
+    """Rows that share a reason, together; the rarest reason first."""
+    groups: dict[str, list[Shown]] = {}
+    for shown in rows:
+        groups.setdefault(shown.verdict.reason, []).append(shown)
+    return sorted(groups.items(), key=lambda group: len(group[1]))
 
 
 def ids(shown: Iterable[Shown]) -> str:

@@ -46,11 +46,15 @@ def write(folder: Path, report: Report, ledger: Ledger, store: TraceStore) -> Re
     _copy(evidence, store, folder)
     index = _index(evidence, {v.id: v.verdict for v in report.verdicts})
     _put(traces / "index.json", index)
-    kept = Kept(sum(ledger.seen.values()), len({e.digest for e in evidence}), hashlib.sha256(index.encode()).hexdigest())
+    kept = Kept(
+        sum(ledger.seen.values()), len({e.digest for e in evidence}), hashlib.sha256(index.encode()).hexdigest()
+    )
     whole = replace(report, evidence=kept, quiet_windows=tuple(_quiet(evidence, folder)))
     body = whole.to_json()
     if wrong := misfits(body):
-        raise ReportError(f"{folder}: the report does not fit its own schema, a fault of the suite:\n  " + "\n  ".join(wrong[:5]))
+        raise ReportError(
+            f"{folder}: the report does not fit its own schema, a fault of the suite:\n  " + "\n  ".join(wrong[:5])
+        )
     _put(folder / "badge.json", json.dumps(badge(whole)) + "\n")
     _put(folder / "summary.md", markdown.render(whole, folder))
     _put(folder / "index.html", html.render(whole, folder))
@@ -64,7 +68,12 @@ def badge(report: Report) -> dict[str, Any]:
     open_rows = [f"{musts[word]} {word}" for word in ("fail", "untested", "error") if musts[word]]
     good = report.claim.status == "conforms"
     message = f"conforms to {report.revision}" if good else ", ".join(["partial", *open_rows])
-    return {"schemaVersion": 1, "label": "harness conformance", "message": message, "color": "blue" if good else "orange"}
+    return {
+        "schemaVersion": 1,
+        "label": "harness conformance",
+        "message": message,
+        "color": "blue" if good else "orange",
+    }
 
 
 def _worth_keeping(ledger: Ledger) -> list[Evidence]:

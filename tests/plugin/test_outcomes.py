@@ -80,11 +80,14 @@ def test_a_pass_needs_a_control(suite: Suite) -> None:
 
 
 def test_what_is_not_exposed_is_skipped_with_its_reason(suite: Suite) -> None:
-    suite.checks(PASSES.replace("PERM-02", "SESS-01"), """
+    suite.checks(
+        PASSES.replace("PERM-02", "SESS-01"),
+        """
         @check("PERM-03")
         def test_bench(world):
             raise NotExposed("PERM-03", "no strace here", bench=True)
-        """)
+        """,
+    )
     result = suite.run("-rs")
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(["*needs resume, which is not declared*"])

@@ -18,11 +18,12 @@ def test_without_the_option_nothing_happens_and_nothing_heavy_is_imported(suite:
     suite.pytester.makepyfile("""
         import sys
         def test_mine():
-            assert not [m for m in ("conformance.judging", "conformance.bench", "jinja2", "hypothesis") if m in sys.modules]
+            heavy = {"conformance.judging", "conformance.bench", "conformance.report", "jinja2", "hypothesis"}
+            assert not heavy & set(sys.modules)
         """)
     result = suite.run("-p", "no:hypothesispytest", harness="")
     result.assert_outcomes(passed=1)
-    assert "conformance" not in result.stdout.str().replace(str(suite.folder), "")
+    assert "conformance:" not in result.stdout.str()
 
 
 def test_in_an_empty_folder_only_the_report_is_left(suite: Suite) -> None:
@@ -45,8 +46,16 @@ def test_a_project_with_tests_settings_and_conftest_of_its_own_is_left_alone(sui
         """)
     suite.pytester.makeconftest("raise RuntimeError('not to be loaded')")
     suite.pytester.mkdir("tests").joinpath("check_mine.py").write_text("def it_fails(): assert False")
-    suite.checks(PASSES, "\nimport warnings\n@check('PERM-03')\ndef test_warns(world):\n    warnings.warn('old')\n    good()\n"
-                 "    expect(run('x'), ran_nothing())\n")  # fmt: skip
+    warns = """
+        import warnings
+
+        @check("PERM-03")
+        def test_warns(world):
+            warnings.warn("old")
+            good()
+            expect(run("x"), ran_nothing())
+        """
+    suite.checks(PASSES, warns)
     suite.run().assert_outcomes(passed=2, warnings=1)
 
 
@@ -92,13 +101,16 @@ def test_a_worker_that_dies_is_an_error_of_the_rows_it_ran(suite: Suite) -> None
 
 
 def test_after_an_interrupt_the_report_says_what_ran(suite: Suite) -> None:
-    suite.checks(PASSES, """
+    suite.checks(
+        PASSES,
+        """
         @check("PERM-01")
         def test_waits(world):
             import time, pathlib
             pathlib.Path("waiting").touch()
             time.sleep(60)
-        """)
+        """,
+    )
     running = subprocess.Popen(suite.command(), cwd=suite.pytester.path, stdout=subprocess.DEVNULL)
     while not (suite.pytester.path / "waiting").exists():
         assert running.poll() is None

@@ -11,8 +11,27 @@ from conformance.report.model import HarnessFacts, Known, Report
 from conformance.report.writer import TraceStore, write
 from conformance.requirements import table
 from conformance.trace import (
-    Answered, Asked, Boundary, Fence, LifeEnded, LifeKilled, LifeStarted, Observation, Prompted, Replied, Requested,
-    Role, RunBegan, Scripted, SessionOpened, ToolEffect, ToolEntered, ToolLeft, Trace, TurnEnded, Updated,
+    Answered,
+    Asked,
+    Boundary,
+    Fence,
+    LifeEnded,
+    LifeKilled,
+    LifeStarted,
+    Observation,
+    Prompted,
+    Replied,
+    Requested,
+    Role,
+    RunBegan,
+    Scripted,
+    SessionOpened,
+    ToolEffect,
+    ToolEntered,
+    ToolLeft,
+    Trace,
+    TurnEnded,
+    Updated,
 )  # fmt: skip
 
 CAPABILITIES = ("approve", "resume", "turns")
@@ -51,7 +70,8 @@ def trace(name: str, *, allowed: bool, runs: bool, killed: bool = False) -> Trac
     ]
     if runs:
         seen += [ToolEntered(tool="wipe", arguments={}, nonce="n-7f3a", door="stdio", run=1),
-                 ToolEffect(tool="wipe", nonce="n-7f3a", run=1), ToolLeft(tool="wipe", nonce="n-7f3a", run=1)]  # fmt: skip
+                 ToolEffect(tool="wipe", nonce="n-7f3a", run=1),
+                 ToolLeft(tool="wipe", nonce="n-7f3a", run=1)]  # fmt: skip
     if killed:
         seen += [LifeKilled(scope="tree", boundary="tool_done", nth=1), LifeEnded(code=-9)]
     seen += [
@@ -60,7 +80,9 @@ def trace(name: str, *, allowed: bool, runs: bool, killed: bool = False) -> Trac
         TurnEnded(turn=1, stop="end_turn"),
         Fence(name="nothing starts", quiet=0.5),
     ]
-    stamped = [type(o)(**{**vars(o), "seq": i, "at": i * 0.012, "life": 1, "session": "s1"}) for i, o in enumerate(seen)]
+    stamped = [
+        type(o)(**{**vars(o), "seq": i, "at": i * 0.012, "life": 1, "session": "s1"}) for i, o in enumerate(seen)
+    ]
     return Trace(tuple(stamped), name)
 
 

@@ -28,7 +28,7 @@ def test_the_schema_is_a_schema_and_the_report_fits_it(folder: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
     body = json.loads((folder / "report.json").read_text("utf-8"))
     assert misfits(body) == []
-    assert list(body)[0] == "format"
+    assert next(iter(body)) == "format"
     assert list(body)[-1] == "complete"
     assert {v["id"] for v in body["verdicts"]} == set(table().rows)
 
@@ -109,7 +109,7 @@ def test_the_page_begins_with_the_claim_and_shows_every_failure(folder: Path, re
     page = (folder / "index.html").read_text("utf-8")
     text = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     order = [text.index(t) for t in ("Partial for revision", "budget_basis = after", "What was not tested",
-                                     'id="failures"', 'id="verdicts"', 'id="not-scored"')]  # fmt: skip
+                                     'id="verdicts"', 'id="failures"', 'id="not-scored"')]  # fmt: skip
     assert order == sorted(order)
     for v in report.verdicts:
         assert f'id="{v.id.lower()}"' in page
@@ -133,7 +133,8 @@ def test_a_timeline_says_who_did_what_and_marks_the_place() -> None:
     one = trace("x", allowed=False, runs=True)
     effect = next(o.seq for o in one if type(o).__name__ == "ToolEffect")
     text = plain(timeline(one, {effect: "it was refused", -1: "it was never told"}))
-    for words in ("operator  prompts: 'Please clean up.'", "model     says 'I will clean up.' and calls wipe(target=ledger <b>)",
+    for words in ("operator  prompts: 'Please clean up.'",
+                  "model     says 'I will clean up.' and calls wipe(target=ledger <b>)",
                   "harness   asks whether wipe", "approver  answers reject_once", "tool      wipe", "^ it was refused",
                   "^ it was never told"):  # fmt: skip
         assert words in text
