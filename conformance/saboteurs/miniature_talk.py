@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SYSTEM = "You are a careful assistant. Use the tools you are given; a call may be refused."
 SUMMARISE = "Summarise the conversation below, so that the work can go on from your summary alone. Call no tool."
+NOW = "Summarise the conversation above now."
 STOPS = {"turns": StopReason.MAX_TURN_REQUESTS, "calls": StopReason.MAX_TURN_REQUESTS, "tokens": StopReason.MAX_TOKENS}
 INPUT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 KINDS = (*INPUT, "output_tokens")
@@ -230,8 +231,8 @@ class Talk(Sessions):
 
     async def summarise(self, s: Session, cut: int) -> str:
         """Ask for a summary without offering a tool; "" if there is none. Calls in the answer are noise."""
-        text = {"type": "text", "text": self.transcript(s, cut)}
-        request = self.request(SUMMARISE, [{"role": "user", "content": [text]}])
+        content = [{"type": "text", "text": text} for text in (self.transcript(s, cut), NOW)]
+        request = self.request(SUMMARISE, [{"role": "user", "content": content}])
         try:
             reply = await self.send(s, request)
         except (ModelError, LimitReachedError):
