@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conformance.contract.errors import ManifestError
+from conformance.contract.manifest import Manifest, Setting
 from conformance.contract.tables import listed
 from conformance.contract.templates import Value, as_text, fill, fill_json, placeholders
 from conformance.contract.values import Config, config_to_json
-
-if TYPE_CHECKING:
-    from conformance.contract.manifest import Manifest, Setting
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from conformance.contract.errors import ManifestError
 from conformance.contract.tables import Table, listed, nearest
 from conformance.contract.templates import PLACES, VALUES, check, check_json, placeholders
 from conformance.contract.vocabulary import CAPABILITIES, DIALECTS, POSTURES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATIENCE_MOST = 60.0  # seconds; REQUIREMENTS, rule 9
 MODES = ("ask", "plan", "auto")

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conformance.contract.adapter import Adapter, declared_capabilities, overridden
 from conformance.contract.errors import AdapterError
@@ -15,10 +15,8 @@ from conformance.contract.values import SessionSetup, Setup, Stop, Unfinished
 from conformance.contract.vocabulary import StopReason
 from conformance.host import params as read
 from conformance.host.channel import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, RpcError
+from conformance.host.door import Door
 from conformance.host.turns import HostTurn, Questions, Sender
-
-if TYPE_CHECKING:
-    from conformance.host.door import Door
 
 PROTOCOL = 1
 EXTENSION = 1  # version of the `_conformance/` methods

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Any
 
 LINE_LIMIT = 50 * 1024 * 1024  # bytes; the Python SDK of ACP raises its own limit to the same
 CHUNK = 1 << 20

@@ -10,14 +10,12 @@ import asyncio
 import json
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from conformance.contract.errors import BenchError
 from conformance.contract.values import JsonObject, Tool, ToolResult
 from conformance.contract.vocabulary import Risk
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
 
 CONNECT_TIMEOUT = 10.0  # seconds
 CHUNK = 1 << 16

@@ -6,15 +6,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from types import ModuleType
+from typing import Any, TypeGuard
 
 from conformance.contract.adapter import Adapter
 from conformance.contract.errors import AdapterError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
 
 
 def split(where: str) -> tuple[str, str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from conformance.contract.errors import ConformanceError
 from conformance.contract.values import Limits, McpServer, SessionSetup, Setup, config_from_json
 from conformance.host.channel import INVALID_PARAMS, RpcError
 from conformance.host.door import Door
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SETUP_VARIABLE = "CONFORMANCE_SETUP"
 T = TypeVar("T")

@@ -7,18 +7,15 @@ import inspect
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
+from conformance.contract.adapter import Adapter
 from conformance.contract.errors import AdapterError
 from conformance.host.channel import take_stdio
 from conformance.host.loading import load_adapter, load_function
 from conformance.host.params import setup_from_json
 from conformance.host.serve import serve
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from conformance.contract.adapter import Adapter
 
 EXIT_GRACE = 5  # seconds for threads and exit handlers of the harness, once its client is gone
 

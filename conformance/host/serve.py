@@ -6,16 +6,14 @@ import asyncio
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from conformance.contract.adapter import Adapter
 from conformance.host.agent import Agent
 from conformance.host.channel import CHUNK, INTERNAL_ERROR, Lines, Outlet, RpcError, parse
 from conformance.host.turns import Questions
 
-if TYPE_CHECKING:
-    from conformance.contract.adapter import Adapter
-
-GRACE = 2.0  # seconds for cancelled work to end once the client is gone
+GRACE = 1.0  # seconds for cancelled work to end once the client is gone
 
 
 class Connection:

@@ -6,13 +6,11 @@ import asyncio
 import itertools
 import secrets
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from conformance.contract.values import Answer, Call, CallShown, Event, Notice, Text, Thought, UserText
 from conformance.contract.vocabulary import Option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CHUNKS: dict[type, str] = {
     Text: "agent_message_chunk",

@@ -25,15 +25,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from conformance.host.channel import CHUNK, Lines, take_stdio
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from conformance.host.programs import Program
+from conformance.host.programs import Program
 
 THREADS_SETTLE = 1.0  # seconds for threads of the warm-up to end
 LIFE_FAILED = 70  # exit code of a life that died of an exception (EX_SOFTWARE)

@@ -8,10 +8,15 @@ import socket
 import socketserver
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hosting import Served
 
 from conformance.contract.errors import BenchError
+from conformance.contract.values import ToolResult
 from conformance.host.door import Door
 
 OFFER = {"name": "look", "description": "Reads.", "schema": {"type": "object"}, "risk": "read_only", "idempotent": True}
@@ -20,7 +25,7 @@ OFFER = {"name": "look", "description": "Reads.", "schema": {"type": "object"}, 
 class Handler(socketserver.StreamRequestHandler):
     """Answers each line by the word in its target."""
 
-    def handle(self):
+    def handle(self) -> None:
         self.server.connections += 1
         while line := self.rfile.readline():
             order = json.loads(line)
@@ -47,7 +52,7 @@ class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 @pytest.fixture(params=["unix", "tcp"])
-def bench(request, tmp_path):
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A door of the bench; yields (server, its address as JSON)."""
     unix = request.param == "unix"
     server = UnixServer(str(tmp_path / "d"), Handler) if unix else TcpServer(("127.0.0.1", 0), Handler)
@@ -61,20 +66,20 @@ def bench(request, tmp_path):
 
 
 @pytest.fixture
-def door(bench):
+def door(bench: tuple[Any, dict[str, Any]]) -> Iterator[Door]:
     made = Door.from_json({**bench[1], "token": "t", "tools": [OFFER]})
     yield made
     made.close()
 
 
-def test_a_call_carries_token_tool_and_arguments(bench, door):
+def test_a_call_carries_token_tool_and_arguments(bench: tuple[Any, dict[str, Any]], door: Door) -> None:
     tool = door.tools()[0]
     assert (tool.name, tool.risk.value, tool.idempotent) == ("look", "read_only", True)
     assert tool.call({"target": "x"}).text == "x"
     assert bench[0].orders == [{"token": "t", "tool": "look", "arguments": {"target": "x"}}]
 
 
-def test_blocking_and_asyncio_calls_share_the_pooled_connection(bench, door):
+def test_blocking_and_asyncio_calls_share_the_pooled_connection(bench: tuple[Any, dict[str, Any]], door: Door) -> None:
     tool = door.tools()[0]
     for n in range(20):
         assert tool.call({"target": f"a{n}"}).text == f"a{n}"
@@ -82,10 +87,10 @@ def test_blocking_and_asyncio_calls_share_the_pooled_connection(bench, door):
     assert bench[0].connections == 1
 
 
-def test_calls_at_once_get_each_its_own_result(bench, door):
+def test_calls_at_once_get_each_its_own_result(bench: tuple[Any, dict[str, Any]], door: Door) -> None:
     tool = door.tools()[0]
 
-    async def many():
+    async def many() -> list[ToolResult]:
         return await asyncio.gather(*(tool.acall({"target": f"{n} " + "x" * 100_000}) for n in range(20)))
 
     assert [result.text.split()[0] for result in asyncio.run(many())] == [str(n) for n in range(20)]
@@ -93,14 +98,14 @@ def test_calls_at_once_get_each_its_own_result(bench, door):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_lost_connection_is_told_and_the_call_not_repeated(bench, door, asynchronous):
+def test_a_lost_connection_is_told_and_the_call_not_repeated(bench: tuple[Any, dict[str, Any]], door: Door, asynchronous: bool) -> None:
     tool = door.tools()[0]
     with pytest.raises(ConnectionError, match="may have had its effect"):
         asyncio.run(tool.acall({"target": "hang up"})) if asynchronous else tool.call({"target": "hang up"})
     assert len(bench[0].orders) == 1
 
 
-def test_a_connection_closed_while_idle_is_replaced(bench, door):
+def test_a_connection_closed_while_idle_is_replaced(bench: tuple[Any, dict[str, Any]], door: Door) -> None:
     tool = door.tools()[0]
     tool.call({"target": "last"})
     time.sleep(0.05)
@@ -108,10 +113,10 @@ def test_a_connection_closed_while_idle_is_replaced(bench, door):
     assert bench[0].connections == 2
 
 
-def test_a_cancelled_call_closes_its_connection(bench, door):
+def test_a_cancelled_call_closes_its_connection(bench: tuple[Any, dict[str, Any]], door: Door) -> None:
     tool = door.tools()[0]
 
-    async def give_up():
+    async def give_up() -> ToolResult:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(tool.acall({"target": "slow"}), 0.05)
         return await tool.acall({"target": "x"})
@@ -119,12 +124,12 @@ def test_a_cancelled_call_closes_its_connection(bench, door):
     assert asyncio.run(give_up()).text == "x"
 
 
-def test_garbage_from_the_door_is_the_benchs_fault(door):
+def test_garbage_from_the_door_is_the_benchs_fault(door: Door) -> None:
     with pytest.raises(BenchError, match="garbage"):
         door.tools()[0].call({"target": "garbage"})
 
 
-def test_no_door_is_a_connection_error(tmp_path):
+def test_no_door_is_a_connection_error(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "dead"))
     door = Door.from_json({"unix": str(tmp_path / "dead"), "token": "t", "tools": [OFFER]})
@@ -132,10 +137,10 @@ def test_no_door_is_a_connection_error(tmp_path):
         door.tools()[0].call({})
 
 
-def test_a_thousand_calls_take_less_than_a_second(door):
+def test_a_thousand_calls_take_less_than_a_second(door: Door) -> None:
     tool = door.tools()[0]
 
-    async def many():
+    async def many() -> None:
         for _ in range(500):
             await tool.acall({"target": "x"})
 
@@ -146,7 +151,7 @@ def test_a_thousand_calls_take_less_than_a_second(door):
     assert time.monotonic() - began < 1
 
 
-def test_an_adapter_gets_its_tools_through_the_door(bench, parrot):
+def test_an_adapter_gets_its_tools_through_the_door(bench: tuple[Any, dict[str, Any]], parrot: Served) -> None:
     session = parrot.open(door={**bench[1], "token": "s1", "tools": [OFFER]})
     parrot.prompt(session, "tool here")
     assert parrot.texts() == ["here False"]

@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hosting import Served, Zygote
 
 from conformance.host import MAIN
 
@@ -47,7 +49,7 @@ def python() -> str:
     return found
 
 
-def test_it_serves_an_adapter(python, serve, fields):
+def test_it_serves_an_adapter(python: str, serve: Callable[..., Served], fields: dict[str, str]) -> None:
     client = serve(python=python)
     assert client.initialize(fields)["agentInfo"]["name"] == "parrot"
     key = client.begin(client.open(), "ask x")
@@ -57,7 +59,7 @@ def test_it_serves_an_adapter(python, serve, fields):
     assert client.hang_up() == 0
 
 
-def test_it_forks_lives(python, zygote, fields):
+def test_it_forks_lives(python: str, zygote: Callable[..., Zygote], fields: dict[str, str]) -> None:
     one = zygote("--adapter", PARROT, python=python)
     assert one.preload()["threads"] == 1
     _, _, life = one.fork()
@@ -65,7 +67,7 @@ def test_it_forks_lives(python, zygote, fields):
 
 
 @pytest.mark.parametrize("which", ["old", "own"])
-def test_it_loads_the_standard_library_and_itself_alone(request, which):
+def test_it_loads_the_standard_library_and_itself_alone(request: pytest.FixtureRequest, which: str) -> None:
     python = request.getfixturevalue("python") if which == "old" else sys.executable
     program = f"""
 import runpy, sys, json

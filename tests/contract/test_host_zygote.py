@@ -6,15 +6,18 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hosting import Zygote
 
 PARROT = str(Path(__file__).parent / "parrot.py")
 
 
 def fds(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def zombies(parent: int) -> list[str]:
@@ -30,19 +33,19 @@ def zombies(parent: int) -> list[str]:
 
 
 @pytest.fixture
-def warm(zygote):
+def warm(zygote: Callable[..., Zygote]) -> Zygote:
     one = zygote("--adapter", PARROT)
     ready = one.preload()
     assert ready["ready"], ready
     return one
 
 
-def test_it_says_what_it_preloaded_and_how_many_threads_run(zygote):
+def test_it_says_what_it_preloaded_and_how_many_threads_run(zygote: Callable[..., Zygote]) -> None:
     ready = zygote("--adapter", PARROT).preload()
     assert ready == {"ready": True, "threads": 1, "name": "parrot", "two_sockets": False}
 
 
-def test_a_life_has_its_own_environment_folder_and_process_session(warm, fields, tmp_path):
+def test_a_life_has_its_own_environment_folder_and_process_session(warm: Zygote, fields: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     _, _, life = warm.fork(cwd=str(tmp_path / "ws"), env={"HOME": "/elsewhere", "ONLY": "this"})
     life.initialize(fields)
@@ -50,7 +53,7 @@ def test_a_life_has_its_own_environment_folder_and_process_session(warm, fields,
     assert life.texts() == [f"{tmp_path}/ws ['HOME', 'ONLY'] warm True"]
 
 
-def test_what_a_life_prints_goes_to_its_stderr_file(warm, fields, tmp_path):
+def test_what_a_life_prints_goes_to_its_stderr_file(warm: Zygote, fields: dict[str, str], tmp_path: Path) -> None:
     _, _, life = warm.fork()
     life.initialize(fields)
     life.prompt(life.open(), "print")
@@ -60,12 +63,12 @@ def test_what_a_life_prints_goes_to_its_stderr_file(warm, fields, tmp_path):
     assert "printed by a child" in printed
 
 
-def test_three_hundred_lives_leave_no_fd_and_no_zombie(warm):
+def test_three_hundred_lives_leave_no_fd_and_no_zombie(warm: Zygote) -> None:
     pid = warm.process.pid
     before = fds(pid)
     began = time.monotonic()
     for n in range(300):
-        key, life_pid, life = warm.fork()
+        key, life_pid, _ = warm.fork()
         if n % 3 == 0:
             os.kill(life_pid, signal.SIGKILL)
         warm.open.pop().close()
@@ -75,14 +78,14 @@ def test_three_hundred_lives_leave_no_fd_and_no_zombie(warm):
     assert zombies(pid) == []
 
 
-def test_many_lives_at_once_end_each_with_its_own_status(warm):
+def test_many_lives_at_once_end_each_with_its_own_status(warm: Zygote) -> None:
     lives = [warm.fork() for _ in range(20)]
     for _, pid, _ in lives:
         os.kill(pid, signal.SIGKILL)
     assert {warm.exit_of(key) for key, _, _ in lives} == {signal.SIGKILL}
 
 
-def test_the_end_of_the_control_channel_ends_the_zygote_and_no_life(warm, fields):
+def test_the_end_of_the_control_channel_ends_the_zygote_and_no_life(warm: Zygote, fields: dict[str, str]) -> None:
     _, pid, life = warm.fork()
     assert warm.hang_up() == 0
     assert life.initialize(fields)["protocolVersion"] == 1
@@ -127,11 +130,11 @@ def leaves():
 
 
 @pytest.fixture
-def entry(zygote, tmp_path, monkeypatch):
+def entry(zygote: Callable[..., Zygote], tmp_path: Path) -> Callable[..., Zygote]:
     """Start a zygote for a function of a module in the test's folder."""
     (tmp_path / "speaks.py").write_text(ENTRY)
 
-    def start(function, **preload):
+    def start(function: str, **preload: Any) -> Zygote:
         extra = ["--preload", "speaks:warm"] if preload.get("warm") else []
         one = zygote("--entry", f"speaks:{function}", *extra, "--path", str(tmp_path))
         assert one.preload()["two_sockets"] is True
@@ -140,7 +143,7 @@ def entry(zygote, tmp_path, monkeypatch):
     return start
 
 
-def test_an_entry_speaks_on_stdin_and_stdout_and_its_int_is_the_exit_code(entry):
+def test_an_entry_speaks_on_stdin_and_stdout_and_its_int_is_the_exit_code(entry: Callable[..., Zygote]) -> None:
     one = entry("plain", warm=True)
     key, _, life = one.fork(two=True)
     life.write(b"hello\n")
@@ -149,7 +152,7 @@ def test_an_entry_speaks_on_stdin_and_stdout_and_its_int_is_the_exit_code(entry)
     assert os.waitstatus_to_exitcode(one.exit_of(key)) == 7
 
 
-def test_an_asyncio_entry_keeps_its_stdout_while_stdin_is_written(entry):
+def test_an_asyncio_entry_keeps_its_stdout_while_stdin_is_written(entry: Callable[..., Zygote]) -> None:
     one = entry("streams")
     _, _, life = one.fork(two=True)
     for n in range(20):
@@ -157,14 +160,14 @@ def test_an_asyncio_entry_keeps_its_stdout_while_stdin_is_written(entry):
         assert life.line() == f"echo {n}".encode()
 
 
-def test_an_entry_with_one_socket_is_refused_and_told_why(entry):
+def test_an_entry_with_one_socket_is_refused_and_told_why(entry: Callable[..., Zygote]) -> None:
     one = entry("streams")
     refused = one.order(op="fork", id=1, socket=one.path, env={}, cwd="/")
     assert '"stdout"' in refused["error"]
 
 
 @pytest.mark.parametrize(("function", "code"), [("dies", 70), ("leaves", 5)])
-def test_a_life_that_fails_takes_nothing_with_it(entry, tmp_path, function, code):
+def test_a_life_that_fails_takes_nothing_with_it(entry: Callable[..., Zygote], tmp_path: Path, function: str, code: int) -> None:
     one = entry(function)
     key, _, _ = one.fork(two=True)
     assert os.waitstatus_to_exitcode(one.exit_of(key)) == code
@@ -172,14 +175,14 @@ def test_a_life_that_fails_takes_nothing_with_it(entry, tmp_path, function, code
     assert one.fork(two=True)[1]
 
 
-def test_a_life_without_a_socket_to_go_to_says_so(warm, tmp_path):
+def test_a_life_without_a_socket_to_go_to_says_so(warm: Zygote, tmp_path: Path) -> None:
     warm.say(op="fork", id=9, socket=str(tmp_path / "none"), stderr=str(tmp_path / "life.err"), env={}, cwd="/")
     assert warm.hear()["forked"] == 9
     assert os.waitstatus_to_exitcode(warm.exit_of(9)) == 70
     assert "FileNotFoundError" in (tmp_path / "life.err").read_text()
 
 
-def test_a_preload_that_fails_is_told_with_its_traceback(zygote, tmp_path):
+def test_a_preload_that_fails_is_told_with_its_traceback(zygote: Callable[..., Zygote], tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("from conformance.contract import Adapter\nclass Bad(Adapter):\n"
                                      "    @classmethod\n    def preload(cls, warm):\n        1 / 0\n")  # fmt: skip
     one = zygote("--adapter", str(tmp_path / "bad.py"))
@@ -188,7 +191,7 @@ def test_a_preload_that_fails_is_told_with_its_traceback(zygote, tmp_path):
     assert "1 / 0" in told["traceback"]
 
 
-def test_threads_left_by_the_preload_are_counted_and_forbid_the_fork(zygote, tmp_path):
+def test_threads_left_by_the_preload_are_counted_and_forbid_the_fork(zygote: Callable[..., Zygote], tmp_path: Path) -> None:
     (tmp_path / "threads.py").write_text(
         "import threading, time\nfrom conformance.contract import Adapter\nclass Threads(Adapter):\n    @classmethod\n"
         "    def preload(cls, warm):\n        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
@@ -207,11 +210,11 @@ def test_threads_left_by_the_preload_are_counted_and_forbid_the_fork(zygote, tmp
         ({"op": "preload", "setup": {}}, "a life needs its setup"),
     ],
 )
-def test_a_wrong_order_is_told_and_survived(zygote, order, words):
+def test_a_wrong_order_is_told_and_survived(zygote: Callable[..., Zygote], order: dict[str, Any], words: str) -> None:
     one = zygote("--adapter", PARROT)
     assert words in one.order(**order)["error"]
     assert one.preload()["ready"]
 
 
-def test_a_second_preload_is_refused(warm):
+def test_a_second_preload_is_refused(warm: Zygote) -> None:
     assert "preloaded already" in warm.preload()["error"]

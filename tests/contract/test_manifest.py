@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from conformance.contract import Compaction, Config, Limits
 from conformance.contract.errors import ManifestError
-from conformance.contract.launch import launch, merge
+from conformance.contract.launch import Launch, launch, merge
 from conformance.contract.manifest import SETTINGS, Setting, load_manifest, parse_manifest
 
 HEAD = 'harness = "x"\ncommand = ["x", "--acp"]\ndialect = "anthropic"\n'
@@ -59,7 +62,7 @@ prompt = "/compact"
 """
 
 
-def test_everything_a_manifest_can_say_is_read():
+def test_everything_a_manifest_can_say_is_read() -> None:
     manifest = parse_manifest(FULL, "f.toml")
     assert (manifest.harness, manifest.version, manifest.configuration) == ("claude-code", "2.1", "ask")
     assert manifest.install.npm == ("@scope/agent@1.2.3", "plain@0.1.0-rc.1")
@@ -74,7 +77,7 @@ def test_everything_a_manifest_can_say_is_read():
     assert manifest.compact_prompt == "/compact"
 
 
-def test_four_keys_are_enough():
+def test_four_keys_are_enough() -> None:
     manifest = parse_manifest(HEAD, "f.toml")
     assert (manifest.patience, manifest.fork, manifest.config) == (10.0, None, {})
 
@@ -140,14 +143,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("key", "words", "text"), WRONG, ids=[f"{n}-{w[0][8:-1]}" for n, w in enumerate(WRONG)])
-def test_each_fault_is_told_with_file_key_and_remedy(key, words, text):
+def test_each_fault_is_told_with_file_key_and_remedy(key: str, words: str, text: str) -> None:
     with pytest.raises(ManifestError) as told:
         parse_manifest(text, "f.toml")
     assert str(told.value).startswith(key)
     assert words in str(told.value)
 
 
-def test_a_file_that_is_not_there_is_told_with_those_beside_it(tmp_path):
+def test_a_file_that_is_not_there_is_told_with_those_beside_it(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text("")
     with pytest.raises(ManifestError, match=r"no such file; .toml files beside it: other.toml"):
         load_manifest(tmp_path / "one.toml")
@@ -155,7 +158,7 @@ def test_a_file_that_is_not_there_is_told_with_those_beside_it(tmp_path):
         load_manifest(tmp_path / "nowhere" / "one.toml")
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path):
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ManifestError, match="cannot be read"):
         load_manifest(tmp_path / "x.toml")
@@ -163,7 +166,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path):
         load_manifest(tmp_path)
 
 
-def test_a_life_gets_command_environment_and_files_with_every_template_filled_in():
+def test_a_life_gets_command_environment_and_files_with_every_template_filled_in() -> None:
     life = launch(parse_manifest(FULL, "f.toml"), PLACES)
     assert life.argv == ("/i/node_modules/.bin/agent", "--model", "mm")
     assert life.env == {"URL": "http://m", "KEY": "k"}
@@ -172,11 +175,11 @@ def test_a_life_gets_command_environment_and_files_with_every_template_filled_in
     assert life.meta == {}
 
 
-def way(name, ways, **config):
+def way(name: str, ways: str, **config: Any) -> Launch:
     return launch(parse_manifest(f"{HEAD}[config.{name}]\n{ways}", "f.toml"), PLACES, Config(**config))
 
 
-def test_a_list_is_given_once_for_each_item_or_all_at_once():
+def test_a_list_is_given_once_for_each_item_or_all_at_once() -> None:
     deny = ("bash", "wipe")
     assert way("deny", 'args = ["--deny", "{value}"]', deny=deny).argv[2:] == ("--deny", "bash", "--deny", "wipe")
     assert way("deny", 'args = ["--deny={values}"]', deny=deny).argv[2:] == ("--deny=bash,wipe",)
@@ -184,7 +187,7 @@ def test_a_list_is_given_once_for_each_item_or_all_at_once():
     assert way("deny", 'meta = { path = "a.b" }', deny=deny).meta == {"a": {"b": ["bash", "wipe"]}}
 
 
-def test_a_number_is_given_as_a_number_where_the_place_is_json():
+def test_a_number_is_given_as_a_number_where_the_place_is_json() -> None:
     limits = Limits(time=2.0, turns=3)
     files = '"{home}/s.json" = { max = "{value}", text = "at most {value}" }'
     with pytest.raises(ManifestError, match=r"config\.(turns|time): missing"):
@@ -204,11 +207,11 @@ def test_a_number_is_given_as_a_number_where_the_place_is_json():
         ("exclude", {"exclude": ("a",)}, {"exclude": ["a"]}),
     ],
 )
-def test_meta_true_gives_the_setting_as_the_suite_writes_it(name, config, body):
+def test_meta_true_gives_the_setting_as_the_suite_writes_it(name: str, config: Any, body: Any) -> None:
     assert way(name, "meta = true", **config).meta == {"conformance": {"config": body}}
 
 
-def test_settings_given_by_meta_are_merged():
+def test_settings_given_by_meta_are_merged() -> None:
     text = HEAD + "".join(f"[config.{name}]\nmeta = true\n" for name in SETTINGS)
     config = Config(Limits(turns=1, cost=2.5), Compaction(5, 2), deny=("a",), mode="plan")
     assert launch(parse_manifest(text, "f"), PLACES, config).meta["conformance"]["config"] == {
@@ -216,7 +219,7 @@ def test_settings_given_by_meta_are_merged():
     }  # fmt: skip
 
 
-def test_a_setting_adds_to_a_file_that_is_there():
+def test_a_setting_adds_to_a_file_that_is_there() -> None:
     text = HEAD + '[files]\n"{home}/a" = "one\\n"\n"{home}/b" = { x = { y = [1] } }\n[config.turns.files]\n'
     more = '"{home}/a" = "two {value}\\n"\n"{home}/b" = { x = { y = ["{value}"] } }\n'
     life = launch(parse_manifest(text + more, "f"), PLACES, Config(Limits(turns=3)))
@@ -226,10 +229,10 @@ def test_a_setting_adds_to_a_file_that_is_there():
         launch(parse_manifest(text + '"{home}/a" = { z = "{value}" }', "f"), PLACES, Config(Limits(turns=3)))
 
 
-def test_a_placeholder_without_a_value_in_this_life_is_told():
+def test_a_placeholder_without_a_value_in_this_life_is_told() -> None:
     with pytest.raises(ManifestError, match=r"\{model_url\} has no value here; there are home"):
         launch(parse_manifest(HEAD + 'env = { A = "{model_url}" }', "f"), {"home": "/h"})
 
 
-def test_merge_keeps_what_only_one_side_has():
+def test_merge_keeps_what_only_one_side_has() -> None:
     assert merge({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2], "d": 3}, "e": 4}) == {"a": {"b": 1, "c": [1, 2], "d": 3}, "e": 4}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from conformance import resolve as module
@@ -13,7 +16,7 @@ BLOCK = '# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n#   "py
 
 
 @pytest.fixture
-def adapters(tmp_path, monkeypatch):
+def adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wheel's adapters, in place of the real ones."""
     monkeypatch.setattr(module, "PACKAGE", tmp_path / "site" / "conformance")
     folder = tmp_path / "site" / "conformance" / "_data" / "adapters"
@@ -25,7 +28,7 @@ def adapters(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's project."""
     (tmp_path / "project").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -33,12 +36,12 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "project"
 
 
-def own(root, **table):
+def own(root: Path, **table: Any) -> None:
     lines = [f'{name} = "{value}"' for name, value in table.items()]
     (root / "pyproject.toml").write_text("[tool.conformance.harness]\n" + "\n".join(lines))
 
 
-def test_a_shipped_adapter_is_found_by_either_spelling(adapters, root):
+def test_a_shipped_adapter_is_found_by_either_spelling(adapters: Path, root: Path) -> None:
     assert sorted(shipped()) == ["claude-code", "library"]
     for name in ("claude-code", "claude_code", "Claude-Code"):
         plug = resolve(name, root)
@@ -46,12 +49,13 @@ def test_a_shipped_adapter_is_found_by_either_spelling(adapters, root):
         assert (plug.manifest.harness, plug.path) == ("claude-code", adapters / "claude_code.toml")
 
 
-def test_a_shipped_python_adapter_brings_its_requirements(adapters, root):
+def test_a_shipped_python_adapter_brings_its_requirements(adapters: Path, root: Path) -> None:
     path = adapters / "library.py"
     assert resolve("library", root) == AdapterPlug(str(path), ("pydantic-ai-slim==2.68.0",), ">=3.11", path)
 
 
-def test_the_adapters_of_a_checkout_go_before_those_of_a_wheel(adapters, root, tmp_path):
+@pytest.mark.usefixtures("root")
+def test_the_adapters_of_a_checkout_go_before_those_of_a_wheel(adapters: Path, tmp_path: Path) -> None:
     (tmp_path / "site" / "adapters").mkdir()
     assert "claude-code" in shipped()  # a package of that name in site-packages is not ours
     (tmp_path / "site" / "pyproject.toml").write_text("")
@@ -59,7 +63,7 @@ def test_the_adapters_of_a_checkout_go_before_those_of_a_wheel(adapters, root, t
     assert sorted(shipped()) == ["other"]
 
 
-def test_the_users_table_goes_before_shipped_names(adapters, root):
+def test_the_users_table_goes_before_shipped_names(adapters: Path, root: Path) -> None:
     (root / "mine.toml").write_text(MANIFEST.format("mine"))
     own(root, library="mine.toml", again="library", klass="pkg.mod:Klass")
     assert resolve("library", root).manifest.harness == "mine"
@@ -67,7 +71,8 @@ def test_the_users_table_goes_before_shipped_names(adapters, root):
     assert resolve("klass", root) == AdapterPlug("pkg.mod:Klass")
 
 
-def test_a_path_is_looked_for_here_and_then_in_the_project(adapters, root, tmp_path):
+@pytest.mark.usefixtures("adapters")
+def test_a_path_is_looked_for_here_and_then_in_the_project(root: Path, tmp_path: Path) -> None:
     (root / "a.toml").write_text(MANIFEST.format("of the project"))
     assert resolve("a.toml", root).manifest.harness == "of the project"
     (tmp_path / "elsewhere" / "a.toml").write_text(MANIFEST.format("here"))
@@ -75,13 +80,15 @@ def test_a_path_is_looked_for_here_and_then_in_the_project(adapters, root, tmp_p
     assert resolve(str(root / "a.toml"), root).manifest.harness == "of the project"
 
 
-def test_a_python_file_may_name_its_class(adapters, root):
+@pytest.mark.usefixtures("adapters")
+def test_a_python_file_may_name_its_class(root: Path) -> None:
     (root / "b.py").write_text("")
     assert resolve("b.py", root) == AdapterPlug(str(root / "b.py"), path=root / "b.py")
     assert resolve("b.py:Mine", root).where == f"{root / 'b.py'}:Mine"
 
 
-def test_acp_takes_a_command(adapters, root):
+@pytest.mark.usefixtures("adapters")
+def test_acp_takes_a_command(root: Path) -> None:
     plug = resolve("acp:'/opt/my agent' --acp --url {model_url}", root)
     assert plug.path is None
     assert plug.manifest.command == ("/opt/my agent", "--acp", "--url", "{model_url}")
@@ -105,7 +112,8 @@ def test_acp_takes_a_command(adapters, root):
         ("mine", "pyproject.toml: tool.conformance.harness.mine: no harness 'gone'"),
     ],
 )
-def test_a_name_that_is_nothing_is_told_with_what_there_is(adapters, root, name, words):
+@pytest.mark.usefixtures("adapters")
+def test_a_name_that_is_nothing_is_told_with_what_there_is(root: Path, name: str, words: str) -> None:
     own(root, mine="gone")
     with pytest.raises(ManifestError) as told:
         resolve(name, root)
@@ -117,14 +125,15 @@ def test_a_name_that_is_nothing_is_told_with_what_there_is(adapters, root, name,
     [("[tool", "cannot be read"), ("[tool.conformance]\nharness = 3", "tool.conformance.harness: must be a table"),
      ("[tool.conformance.harness]\nx = 3", "tool.conformance.harness.x: must be a string")],
 )  # fmt: skip
-def test_a_wrong_project_file_is_told(adapters, root, text, words):
+@pytest.mark.usefixtures("adapters")
+def test_a_wrong_project_file_is_told(root: Path, text: str, words: str) -> None:
     (root / "pyproject.toml").write_text(text)
     with pytest.raises(ManifestError) as told:
         resolve("library", root)
     assert words in str(told.value)
 
 
-def test_a_script_without_a_block_asks_for_nothing():
+def test_a_script_without_a_block_asks_for_nothing() -> None:
     assert script_metadata("import x\n# /// other\n# a = 1\n# ///\n", "f.py") == ((), "")
 
 
@@ -138,7 +147,7 @@ def test_a_script_without_a_block_asks_for_nothing():
         ('# /// script\n# requires-python = "3"\n# ///\n', "script.requires-python"),
     ],
 )
-def test_a_wrong_block_is_told(text, words):
+def test_a_wrong_block_is_told(text: str, words: str) -> None:
     with pytest.raises(ManifestError) as told:
         script_metadata(text, "f.py")
     assert str(told.value).startswith("f.py: ")
