@@ -72,9 +72,10 @@ class RunBegan(Observation):
 class Scripted(Observation):
     """A session's script: `calls` are the scripted calls, `replies` the replies in order.
 
-    calls: [{label, nonce, tool, arguments, risk, idempotent, runnable, malformed, summary, reply}]: `runnable`
+    calls: [{label, nonce, tool, arguments, risk, idempotent, runnable, malformed, summary, id, reply}]: `runnable`
     is False for a call that no harness may run (ill-formed, unknown tool, in a summary); `malformed` if its
-    argument text is no whole JSON; `summary` if it stands in a summary; `reply` is its step.
+    argument text is no whole JSON; `summary` if it stands in a summary; `id` if the
+    script fixed the call's id; `reply` is its step.
     replies: [{text, calls: [label], stop, fault}].
     """
 

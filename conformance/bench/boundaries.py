@@ -44,7 +44,7 @@ class Stage:
         self.crashed = asyncio.Event()
         self.released = asyncio.Event()
         self.held = asyncio.Event()
-        self.on_cancel: Callable[[], asyncio.Future[None] | None] = lambda: None
+        self.on_cancel: Callable[[str], asyncio.Future[None] | None] = lambda _: None
         self.turn = 0
         self.watch_events = False
 
@@ -92,7 +92,9 @@ class Stage:
     async def unread(self, name: str, deliver: Callable[[], None], *, session: str = "", nonce: str = "") -> None:
         """Deliver something; where the plan says so, to a harness that stands still and dies before reading it."""
         planned = self._mark(name, session, nonce)
-        if planned is None:
+        if planned is None or planned.action not in (KILL, KILL_PROCESS):
+            if planned is not None and planned.action == CANCEL:
+                await self.cancel(session)
             deliver()
             return
         await self._settle()
@@ -119,6 +121,6 @@ class Stage:
     async def cancel(self, session: str) -> None:
         """Send session/cancel and hold this boundary until the turn has ended, so that what is held comes late."""
         self.stamp(CancelSent, session=session, turn=self.turn)
-        ended = self.on_cancel()
+        ended = self.on_cancel(session)
         if ended is not None:
             await asyncio.wait([ended], timeout=5)

@@ -30,10 +30,13 @@ class Canary:
     result: str = "ok"
     seconds: float = 0.0
     strict: bool = True  # the schema forbids extra arguments
+    bare: bool = False  # takes no arguments at all
 
     @property
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the arguments: a nonce, a target, and optional extras."""
+        if self.bare:
+            return {"type": "object", "properties": {}, "additionalProperties": False}
         body: dict[str, Any] = {
             "type": "object",
             "properties": {
@@ -65,8 +68,9 @@ SLOW = Canary("slow", "Adds a line to the record named by target, slowly.", Risk
               _annotated(False, False, False), result="slow")  # fmt: skip
 HUGE = replace(LOOK, name="huge", description="Reads everything at once.", result="huge")
 BINARY = replace(LOOK, name="blob", description="Reads raw bytes.", result="binary")
+PING = replace(LOOK, name="beat", description="Reads the pulse. Takes no arguments.", bare=True)
 EMPTY = replace(LOOK, name="hush", description="Reads nothing.", result="empty")
 
 STANDARD = (LOOK, NOTE, PUT, WIPE, PAY, MYSTERY, BROKEN, SLOW)
-ALL = (*STANDARD, HUGE, BINARY, EMPTY)
+ALL = (*STANDARD, HUGE, BINARY, EMPTY, PING)
 BY_NAME: Mapping[str, Canary] = {c.name: c for c in ALL}

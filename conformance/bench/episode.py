@@ -194,6 +194,11 @@ class Episode:
         """Append steps to the script of a session."""
         self._run.sessions[label].extend(script)
 
+    def settle(self) -> None:
+        """Let go of what is held and wait until the harness has done all that it does with it."""
+        self.release()
+        self._world.do(self._run.settle())
+
     def quiet(self, seconds: float) -> None:
         """Keep a quiet window; it is printed with the verdict."""
         self._world.do(self._run.quiet(seconds))

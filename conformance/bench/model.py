@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from conformance.bench.boundaries import Killed
+from conformance.bench.homes import API_KEY
 from conformance.bench.http import Exchange
 from conformance.bench.plan import EVENT, REQUEST, SUMMARY, SUMMARY_EVENT
 from conformance.bench.player import LAST_WORD, Patterns, Served, digest, results_in, role
@@ -16,6 +17,7 @@ from conformance.bench.wire.dialect import Answer, Dialect, ModelRequest
 from conformance.trace import Illformed, Replied, Requested, Role, Unscripted
 
 SIDE_ANSWER = reply("ok")
+AUTH_HEADERS = ("x-api-key", "authorization")
 KEPT_HEADERS = ("anthropic-version", "user-agent", "anthropic-beta")
 
 
@@ -88,7 +90,9 @@ class ScriptedModel:
     def _note(self, session: Session, number: int, read: ModelRequest, what: Role,
               exchange: Exchange, served: Served | None) -> None:  # fmt: skip
         calls, results = results_in(read)
-        headers = {k: v for k, v in exchange.request.headers.items() if k in KEPT_HEADERS}
+        sent = exchange.request.headers
+        headers = {k: v for k, v in sent.items() if k in KEPT_HEADERS}
+        headers |= {k: "the sentinel key" for k in AUTH_HEADERS if API_KEY in sent.get(k, "")}
         session.stage.seen(
             Requested, session=session.label, request=number, role=what, body=read.body,
             hash=digest(read.normalised), step=served.number if served else -1, retry=bool(served and served.again),

@@ -64,6 +64,8 @@ class Player:
         return replace(step, blocks=blocks)
 
     def _nonced(self, call: ToolCall) -> ToolCall:
+        if call.bare:
+            return call
         nonce = call.arguments.get(NONCE) or f"nonce-{next(self._serials):05d}-{call.label}"
         text = None if call.json is None else call.json.replace("NONCE", str(nonce))
         return replace(call, arguments={NONCE: nonce, **call.arguments}, json=text)
@@ -150,10 +152,10 @@ def scripted_call(call: ToolCall, number: int, step: Reply) -> dict[str, Any]:
     """One scripted call as it stands in the trace."""
     canary = BY_NAME.get(call.tool)
     return {
-        "label": call.label, "nonce": call.arguments[NONCE], "tool": call.tool, "reply": number,
-        "arguments": dict(call.arguments), "runnable": call.runnable and canary is not None,
+        "label": call.label, "nonce": call.arguments.get(NONCE, f"bare {call.tool}"), "tool": call.tool, "reply": number,
+        "arguments": dict(call.arguments), "runnable": call.runnable and not call.bare and canary is not None,
         "risk": canary.risk.value if canary else "unknown", "idempotent": bool(canary and canary.idempotent),
-        "malformed": call.json is not None, "summary": False,
+        "malformed": call.json is not None, "summary": False, "id": call.id or "",
     }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class Run:
     def __init__(self, host: Host, name: str, at: tuple[At, ...], given: Answers) -> None:
         self.host = host
         self.stage = Stage(Recorder(name), at)
-        self.stage.on_cancel = lambda: self.turn_future
+        self.stage.on_cancel = self._cancel_now
         self.sessions: dict[str, Session] = {}
         self.workspaces: dict[str, str] = {}
         self.home: Home | None = None
@@ -86,6 +86,13 @@ class Run:
         self.config = Config()
         self.stage.stamp(RunBegan, harness=host.name, posture=dict(host.posture),
                          capabilities=sorted(host.capabilities), plan=plan_json(at, given), secrets=[API_KEY])  # fmt: skip
+
+    def _cancel_now(self, label: str) -> asyncio.Future[Any] | None:
+        """Send session/cancel for a boundary of the plan; the answer is done when the turn is."""
+        if self.life is None or self.life.connection is None:
+            return None
+        self.life.connection.notify("session/cancel", {"sessionId": self.sessions[label].harness_id})
+        return self.turn_future
 
     # --- lives
 
@@ -298,6 +305,15 @@ class Run:
             modes={n: p.stat().st_mode & 0o777 for n, p in names.items()},
             leaks=[n for n, c in contents.items() if API_KEY.encode() in c],
         )  # fmt: skip
+
+    async def settle(self) -> None:
+        """Wait until the harness is at rest: what it still does after the end of a turn has come by then."""
+        for _ in range(3):
+            if self.life is not None and self.life.alive:
+                await self.life.settle()
+                self.life.drain()
+            await asyncio.sleep(0.01)
+        self.fence("the harness is at rest")
 
     def fence(self, name: str) -> None:
         """Note that up to here was waited, on something observable."""

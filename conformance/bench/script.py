@@ -19,7 +19,8 @@ class ToolCall:
 
     `tool` is the canary's bare name (resolved against the request's own tool list) or, with `raw`,
     sent as it is. `id` None = a fresh legal id. `json` overrides the argument text sent on the wire
-    (cut or ill-formed JSON); `runnable` is False where no harness may run the call.
+    (cut or ill-formed JSON); `runnable` is False where no harness may run the call; a `bare` call has no
+    arguments at all, not even a nonce.
     """
 
     label: str
@@ -29,6 +30,7 @@ class ToolCall:
     raw: bool = False
     json: str | None = None
     runnable: bool = True
+    bare: bool = False
 
 
 @dataclass(frozen=True)

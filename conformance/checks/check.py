@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import settings
@@ -25,8 +25,8 @@ def check(*requirements: str) -> Callable[[F], F]:
         handle = getattr(test, "hypothesis", None)
         if handle is not None:
             handle.inner_test = _replayed(handle.inner_test)
-            return pytest.mark.check(*requirements)(test)
-        return pytest.mark.check(*requirements)(_replayed(test))
+            return cast(F, pytest.mark.check(*requirements)(test))
+        return cast(F, pytest.mark.check(*requirements)(_replayed(test)))
 
     return mark
 
@@ -52,6 +52,6 @@ def examples(factor: float) -> Callable[[F], F]:
     """Scale the number of examples of a costly (below 1) or cheap (above 1) property, within any profile."""
 
     def scale(test: F) -> F:
-        return settings(max_examples=max(2, int(settings().max_examples * factor)))(test)  # type: ignore[return-value]
+        return settings(max_examples=max(2, int(settings().max_examples * factor)))(test)
 
     return scale

@@ -10,13 +10,14 @@ from conformance.invariants.facts import (
     compactions, config, effects, ends, main_requests, needs_permission, next_main, posture, replies_with, tells,
     turn_starts,
 )  # fmt: skip
-from conformance.judging import invariant
+from conformance.judging import invariant, predicate
 from conformance.trace import (
     Answered, Asked, FilesSeen, Garbled, Illformed, LifeEnded, Requested, RunBegan, Said, Scripted, ToolEffect, ToolEntered,
     Trace, TurnEnded, Updated, Witness,
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]
+KEY_HEADERS = {"x-api-key", "authorization"}
 
 
 @invariant("ALL-01", needs={Witness.JOURNAL, Witness.APPROVALS})
@@ -89,24 +90,32 @@ def equal(one: Any, other: Any) -> bool:
 @invariant("ALL-02", needs={Witness.WIRE})
 def every_request_is_legal(trace: Trace) -> Findings:
     """The strict model answered no request with an error for its form."""
+    doubled = _same_id_twice(trace)
     for bad in trace.of(Illformed):
+        if doubled and bad.rule == "call ids unique":
+            continue  # the model itself gave two calls one id: what must hold then is ALL-04 and ALL-08
         yield bad.seq, f"the request was refused by the model API ({bad.rule}): {bad.message}"
+
+
+def _same_id_twice(trace: Trace) -> bool:
+    ids = [c["id"] for c in trace.scripted().values() if c.get("id")]
+    return len(ids) != len(set(ids))
 
 
 @invariant("ALL-03", needs={Witness.WIRE, Witness.JOURNAL})
 def every_entry_goes_back_to_a_call(trace: Trace) -> Findings:
     """What ran was asked for by the model, in the same session."""
     for entry in trace.of(ToolEntered):
-        call = trace.scripted().get(entry.nonce)
-        where = {s.session for s in _scripts_of(trace, entry.nonce)}
+        call = trace.scripted().get(entry.nonce or f"bare {entry.tool}")
+        where = {s.session for s in _scripts_of(trace, call)}
         if call is None:
             yield entry.seq, f"{entry.tool} ran, and no reply of the model asked for it"
         elif entry.session not in where:
             yield entry.seq, f"{entry.tool} ({call['label']}) ran in a session whose model did not ask for it"
 
 
-def _scripts_of(trace: Trace, nonce: str) -> list[Any]:
-    return [s for s in trace.of(Scripted) if any(c["nonce"] == nonce for c in s.calls)]
+def _scripts_of(trace: Trace, call: Any) -> list[Scripted]:
+    return [s for s in trace.of(Scripted) if any(c is call for c in s.calls)]
 
 
 @invariant("ALL-04", needs={Witness.JOURNAL})
@@ -205,3 +214,17 @@ def no_call_of_a_cut_reply_runs(trace: Trace) -> Findings:
 
 def _how(reply: Any) -> str:
     return "a refusal" if reply.stop == "refusal" else f"not whole ({reply.fault or 'still streaming'})"
+
+
+@predicate
+def key_was_used(trace: Trace) -> Findings:
+    """The sentinel key came with a model request, where it belongs (the control of ALL-07)."""
+    if not any(KEY_HEADERS & set(r.headers) for r in trace.of(Requested)):
+        yield -1, "no model request carried the key"
+
+
+@predicate
+def state_was_seen(trace: Trace) -> Findings:
+    """The harness has files of its own, and they were read."""
+    if not any(seen.digests for seen in trace.of(FilesSeen) if seen.root == "state"):
+        yield -1, "the harness has written no file"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from conformance.invariants.facts import (
-    effects, ends, entries, given, labelled, main_requests, names, next_main, questions, tells, text_of, turn_starts,
+    effects, ends, entries, given, labelled, main_requests, next_main, questions, tells, text_of, turn_starts,
 )  # fmt: skip
 from conformance.judging import predicate
 from conformance.trace import (
-    Answered, Asked, Boundary, LifeKilled, Noted, Prompted, Replied, SessionLoaded, ToolEntered, Trace,
+    Answered, Asked, Boundary, CancelSent, LifeKilled, Noted, Prompted, Replied, SessionLoaded, ToolEntered, Trace,
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]
@@ -61,6 +61,14 @@ def ran_exactly(trace: Trace, labels: Sequence[str]) -> Findings:
         ran = entries(trace, call["nonce"])
         if bool(ran) != (call["label"] in labels):
             yield (ran[0].seq if ran else -1), f"{call['tool']} ({call['label']}) {'ran' if ran else 'did not run'}"
+
+
+@predicate
+def tool_ran(trace: Trace, tool: str, times: int) -> Findings:
+    """This tool was run exactly so often (for a call that can carry no nonce)."""
+    found = [e for e in trace.of(ToolEntered) if e.tool == tool]
+    if len(found) != times:
+        yield (found[-1].seq if found else -1), f"{tool} ran {len(found)} times, not {times}"
 
 
 @predicate
@@ -274,8 +282,14 @@ def prompts_in_history(trace: Trace) -> Findings:
 
 
 @predicate
-def describes(trace: Trace, labels: Sequence[str]) -> Findings:
-    """The script has these calls (for a control that the situation was really set up)."""
-    missing = set(labels) - {c["label"] for c in trace.scripted().values()}
-    if missing:
-        yield -1, f"the script lacks {names([])} {sorted(missing)}"
+def was_cancelled(trace: Trace) -> Findings:
+    """The turn was cancelled by the client."""
+    if not trace.of(CancelSent):
+        yield -1, "no cancel was sent"
+
+
+@predicate
+def cut_while_streaming(trace: Trace) -> Findings:
+    """A reply broke off on its way."""
+    if not any(r.fault for r in trace.of(Replied)):
+        yield -1, "no reply was cut"
