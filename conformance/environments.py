@@ -48,9 +48,7 @@ def cache_folder() -> Path:
     return (given if given.is_absolute() else Path.home() / ".cache") / NAME
 
 
-def python_for(
-    requirements: Sequence[str], requires_python: str = "", *, packages: Sequence[str] = ()
-) -> Environment:
+def python_for(requirements: Sequence[str], requires_python: str = "", *, packages: Sequence[str] = ()) -> Environment:
     """Return an environment that has these requirements, and these packages of ours on its path.
 
     It is the suite's own interpreter if that has them all; else a virtual environment, made by venv and pip.

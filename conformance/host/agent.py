@@ -143,9 +143,7 @@ class Agent:
             return {"stopReason": StopReason.END_TURN.value, "continued": False}
         return {**_stopped(stop), "continued": True}
 
-    async def _take_turn(
-        self, session: Session, work: Callable[[HostTurn], Awaitable[Stop | None]]
-    ) -> Stop | None:
+    async def _take_turn(self, session: Session, work: Callable[[HostTurn], Awaitable[Stop | None]]) -> Stop | None:
         if session.prompting:
             raise RpcError(INVALID_REQUEST, f"a turn is still running in session {session.id!r}")
         session.prompting = True

@@ -92,7 +92,9 @@ class Client:
         self.write(json.dumps({"jsonrpc": "2.0", "id": key, **body}).encode() + b"\n")
 
     def texts(self) -> list[str]:
-        found = [u["update"]["content"]["text"] for u in self.updates if u["update"]["sessionUpdate"].endswith("_chunk")]
+        found = [
+            u["update"]["content"]["text"] for u in self.updates if u["update"]["sessionUpdate"].endswith("_chunk")
+        ]
         self.updates.clear()
         return found
 
@@ -122,8 +124,8 @@ class Served(Client):
         self.stderr = folder / "host.err"
         with self.stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                command(python, "serve", "--adapter", adapter), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
-                cwd=folder, env={"PATH": os.environ["PATH"], **env},
+                command(python, "serve", "--adapter", adapter), cwd=folder,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env={"PATH": os.environ["PATH"], **env},
             )  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -151,7 +153,11 @@ class Zygote:
         self.stderr = folder / "zygote.err"
         with self.stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                command(python, "zygote", *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, cwd=folder
+                command(python, "zygote", *arguments),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                cwd=folder,
             )
         self.listener = socket.socket(socket.AF_UNIX)
         self.path = str(folder / "s")

@@ -39,7 +39,9 @@ def wheel(folder: Path) -> str:
     return f"tinything @ {path.as_uri()}"
 
 
-def test_a_requirement_is_installed_once_into_an_environment_that_works(tmp_path: Path, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_requirement_is_installed_once_into_an_environment_that_works(
+    tmp_path: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     requirement = wheel(tmp_path)
     first = python_for([requirement])
     said = capfd.readouterr().err
@@ -50,6 +52,16 @@ def test_a_requirement_is_installed_once_into_an_environment_that_works(tmp_path
     assert script.stdout == "tiny\n"
     assert python_for([requirement]) == first
     assert capfd.readouterr().err == ""
+
+
+def test_a_package_of_the_index_is_installed() -> None:
+    try:
+        made_for = python_for(["iniconfig==2.0.0"])
+    except HarnessError as error:
+        pytest.skip(f"the package index cannot be reached: {error}")
+    asked = "import importlib.metadata as m; print(m.version('iniconfig'))"
+    ran = subprocess.run([made_for.python, "-c", asked], capture_output=True, text=True, check=True)
+    assert ran.stdout == "2.0.0\n"
 
 
 def test_the_suites_own_interpreter_is_used_where_it_has_everything() -> None:
@@ -104,7 +116,9 @@ def test_a_requirement_that_cannot_be_read_is_told() -> None:
         python_for(["x = 1"])
 
 
-def test_a_python_that_is_not_there_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_python_that_is_not_there_is_told_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "python3.12").write_text("#!/bin/sh\nexit 127\n")
     (tmp_path / "python3.12").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -152,7 +166,9 @@ def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
     """)
     log = tmp_path / "log"
     start = [sys.executable, "-c", program, str(log)]
-    both = [subprocess.Popen(start, stdout=subprocess.PIPE, cwd=Path(environments.__file__).parent.parent) for _ in range(3)]
+    both = [
+        subprocess.Popen(start, stdout=subprocess.PIPE, cwd=Path(environments.__file__).parent.parent) for _ in range(3)
+    ]
     folders = {one.communicate(timeout=20)[0] for one in both}
     assert len(folders) == 1
     assert log.read_text() == "built\n"

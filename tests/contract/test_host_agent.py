@@ -12,7 +12,9 @@ import pytest
 from hosting import Served
 
 
-def test_initialize_tells_version_capabilities_posture_and_extensions(serve: Callable[..., Served], fields: dict[str, str]) -> None:
+def test_initialize_tells_version_capabilities_posture_and_extensions(
+    serve: Callable[..., Served], fields: dict[str, str]
+) -> None:
     told = serve().initialize(fields)
     assert (told["protocolVersion"], told["agentInfo"]) == (1, {"name": "parrot", "version": "1.2.3"})
     capabilities = told["agentCapabilities"]
@@ -37,7 +39,9 @@ def test_without_its_setup_a_life_does_not_start(serve: Callable[..., Served], m
         serve().call("initialize", {"protocolVersion": 1, "_meta": meta})
 
 
-def test_nothing_is_served_before_initialize_and_only_once(serve: Callable[..., Served], fields: dict[str, str]) -> None:
+def test_nothing_is_served_before_initialize_and_only_once(
+    serve: Callable[..., Served], fields: dict[str, str]
+) -> None:
     client = serve()
     with pytest.raises(LookupError, match="before initialize"):
         client.open()
@@ -48,7 +52,10 @@ def test_nothing_is_served_before_initialize_and_only_once(serve: Callable[..., 
 
 def test_a_turn_shows_its_events_and_how_it_stopped(parrot: Served) -> None:
     stopped = parrot.prompt(parrot.open(), "say hello")
-    assert stopped == {"stopReason": "max_turn_requests", "_meta": {"conformance": {"limit": "turns", "note": "because"}}}
+    assert stopped == {
+        "stopReason": "max_turn_requests",
+        "_meta": {"conformance": {"limit": "turns", "note": "because"}},
+    }
     kinds = [u["update"]["sessionUpdate"] for u in parrot.updates]
     assert kinds == ["agent_thought_chunk", "agent_message_chunk", "session_info_update"]
     assert parrot.updates[-1]["update"]["_meta"] == {"conformance": {"notice": {"kind": "limit", "text": "near"}}}
@@ -326,7 +333,9 @@ def test_half_a_message_at_the_end_is_no_error(parrot: Served) -> None:
         ("empty.py:Thing", "'Thing' is no Adapter class"),
     ],
 )
-def test_an_adapter_that_is_not_there_is_told_in_one_line(serve: Callable[..., Served], tmp_path: Path, adapter: str, words: str) -> None:
+def test_an_adapter_that_is_not_there_is_told_in_one_line(
+    serve: Callable[..., Served], tmp_path: Path, adapter: str, words: str
+) -> None:
     (tmp_path / "empty.py").write_text("")
     client = serve(adapter)
     assert client.process.wait(10) == 2

@@ -98,7 +98,9 @@ def test_calls_at_once_get_each_its_own_result(bench: tuple[Any, dict[str, Any]]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_lost_connection_is_told_and_the_call_not_repeated(bench: tuple[Any, dict[str, Any]], door: Door, asynchronous: bool) -> None:
+def test_a_lost_connection_is_told_and_the_call_not_repeated(
+    bench: tuple[Any, dict[str, Any]], door: Door, asynchronous: bool
+) -> None:
     tool = door.tools()[0]
     with pytest.raises(ConnectionError, match="may have had its effect"):
         asyncio.run(tool.acall({"target": "hang up"})) if asynchronous else tool.call({"target": "hang up"})
@@ -113,7 +115,7 @@ def test_a_connection_closed_while_idle_is_replaced(bench: tuple[Any, dict[str, 
     assert bench[0].connections == 2
 
 
-def test_a_cancelled_call_closes_its_connection(bench: tuple[Any, dict[str, Any]], door: Door) -> None:
+def test_a_cancelled_call_closes_its_connection(door: Door) -> None:
     tool = door.tools()[0]
 
     async def give_up() -> ToolResult:

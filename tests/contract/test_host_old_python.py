@@ -78,7 +78,7 @@ except SystemExit:
     pass
 import conformance.contract, conformance.host.zygote
 root = {str(MAIN.parent.parent.parent)!r}
-names = {{name.partition(".")[0] for name in sys.modules}} - set(sys.stdlib_module_names) - {{"__main__", "__mp_main__"}}
+names = {{name.partition(".")[0] for name in sys.modules}} - sys.stdlib_module_names - {{"__main__", "__mp_main__"}}
 sys.__stderr__.write(json.dumps([sorted(names), root in sys.path]))
 """
     ran = subprocess.run([python, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, cwd="/")

@@ -45,7 +45,9 @@ def test_it_says_what_it_preloaded_and_how_many_threads_run(zygote: Callable[...
     assert ready == {"ready": True, "threads": 1, "name": "parrot", "two_sockets": False}
 
 
-def test_a_life_has_its_own_environment_folder_and_process_session(warm: Zygote, fields: dict[str, str], tmp_path: Path) -> None:
+def test_a_life_has_its_own_environment_folder_and_process_session(
+    warm: Zygote, fields: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "ws").mkdir()
     _, _, life = warm.fork(cwd=str(tmp_path / "ws"), env={"HOME": "/elsewhere", "ONLY": "this"})
     life.initialize(fields)
@@ -167,7 +169,9 @@ def test_an_entry_with_one_socket_is_refused_and_told_why(entry: Callable[..., Z
 
 
 @pytest.mark.parametrize(("function", "code"), [("dies", 70), ("leaves", 5)])
-def test_a_life_that_fails_takes_nothing_with_it(entry: Callable[..., Zygote], tmp_path: Path, function: str, code: int) -> None:
+def test_a_life_that_fails_takes_nothing_with_it(
+    entry: Callable[..., Zygote], tmp_path: Path, function: str, code: int
+) -> None:
     one = entry(function)
     key, _, _ = one.fork(two=True)
     assert os.waitstatus_to_exitcode(one.exit_of(key)) == code
@@ -191,7 +195,9 @@ def test_a_preload_that_fails_is_told_with_its_traceback(zygote: Callable[..., Z
     assert "1 / 0" in told["traceback"]
 
 
-def test_threads_left_by_the_preload_are_counted_and_forbid_the_fork(zygote: Callable[..., Zygote], tmp_path: Path) -> None:
+def test_threads_left_by_the_preload_are_counted_and_forbid_the_fork(
+    zygote: Callable[..., Zygote], tmp_path: Path
+) -> None:
     (tmp_path / "threads.py").write_text(
         "import threading, time\nfrom conformance.contract import Adapter\nclass Threads(Adapter):\n    @classmethod\n"
         "    def preload(cls, warm):\n        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"

@@ -89,7 +89,11 @@ WRONG = [
     ("f.toml: command:", "missing", 'harness = "x"\ndialect = "anthropic"'),
     ("f.toml: command:", "missing", 'harness = "x"\ncommand = []\ndialect = "anthropic"'),
     ("f.toml: command:", "must be a list, is a string", 'harness = "x"\ncommand = "x"\ndialect = "anthropic"'),
-    ("f.toml: command[1]:", "must be a string, is a number", 'harness = "x"\ncommand = ["x", 1]\ndialect = "anthropic"'),
+    (
+        "f.toml: command[1]:",
+        "must be a string, is a number",
+        'harness = "x"\ncommand = ["x", 1]\ndialect = "anthropic"',
+    ),
     ("f.toml: dialect:", "Did you mean 'anthropic'?", 'harness = "x"\ncommand = ["x"]\ndialect = "antropic"'),
     ("f.toml: comand:", "Did you mean 'command'?", 'harness = "x"\ncomand = ["x"]\ndialect = "anthropic"'),
     ("f.toml: zzz:", "Known here: auth, capabilities", HEAD + "zzz = 1"),
@@ -111,7 +115,11 @@ WRONG = [
     ("f.toml: install.npm:", "is not pinned", HEAD + '[install]\nnpm = ["x"]'),
     ("f.toml: install.npm:", "is not pinned", HEAD + '[install]\nnpm = ["@s/x@latest"]'),
     ("f.toml: install.npn:", "Did you mean 'npm'?", HEAD + '[install]\nnpn = ["x@1.0.0"]'),
-    ("f.toml: install.npm:", "missing, but a template uses {install}", 'harness = "x"\ncommand = ["{install}/x"]\ndialect = "anthropic"'),
+    (
+        "f.toml: install.npm:",
+        "missing, but a template uses {install}",
+        'harness = "x"\ncommand = ["{install}/x"]\ndialect = "anthropic"',
+    ),
     ("f.toml: fork.entry:", "missing", HEAD + '[fork]\npreload = "a:b"'),
     ("f.toml: fork.entry:", "module:function", HEAD + '[fork]\nentry = "a.b"'),
     ("f.toml: fork.preload:", "module:function", HEAD + '[fork]\nentry = "a:b"\npreload = "a b"'),
@@ -119,7 +127,11 @@ WRONG = [
     ("f.toml: files.{home}/../x:", "below one of", HEAD + '[files]\n"{home}/../x" = ""'),
     ("f.toml: files.{hom}/x:", "Did you mean 'home'?", HEAD + '[files]\n"{hom}/x" = ""'),
     ("f.toml: files.{home}/x:", "a string (the text) or a table", HEAD + '[files]\n"{home}/x" = 3'),
-    ("f.toml: files.{home}/x.a.b[0]:", "unknown placeholder {odd}", HEAD + '[files]\n"{home}/x" = { a = { b = ["{odd}"] } }'),
+    (
+        "f.toml: files.{home}/x.a.b[0]:",
+        "unknown placeholder {odd}",
+        HEAD + '[files]\n"{home}/x" = { a = { b = ["{odd}"] } }',
+    ),
     ("f.toml: auth.method:", "missing", HEAD + "[auth]"),
     ("f.toml: modes.safe:", "Known here: ask, auto, plan", HEAD + '[modes]\nsafe = "x"'),
     ("f.toml: modes:", "must be a table", HEAD + 'modes = "x"'),
@@ -235,4 +247,7 @@ def test_a_placeholder_without_a_value_in_this_life_is_told() -> None:
 
 
 def test_merge_keeps_what_only_one_side_has() -> None:
-    assert merge({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2], "d": 3}, "e": 4}) == {"a": {"b": 1, "c": [1, 2], "d": 3}, "e": 4}
+    assert merge({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2], "d": 3}, "e": 4}) == {
+        "a": {"b": 1, "c": [1, 2], "d": 3},
+        "e": 4,
+    }

@@ -54,8 +54,8 @@ def test_a_shipped_python_adapter_brings_its_requirements(adapters: Path, root: 
     assert resolve("library", root) == AdapterPlug(str(path), ("pydantic-ai-slim==2.68.0",), ">=3.11", path)
 
 
-@pytest.mark.usefixtures("root")
-def test_the_adapters_of_a_checkout_go_before_those_of_a_wheel(adapters: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("adapters", "root")
+def test_the_adapters_of_a_checkout_go_before_those_of_a_wheel(tmp_path: Path) -> None:
     (tmp_path / "site" / "adapters").mkdir()
     assert "claude-code" in shipped()  # a package of that name in site-packages is not ours
     (tmp_path / "site" / "pyproject.toml").write_text("")
