@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from conformance.bench.canaries import STANDARD, Canary
@@ -12,7 +13,7 @@ from conformance.bench.plan import ALLOW, Answers
 from conformance.bench.run import Ended, Run
 from conformance.bench.script import Script, reply
 from conformance.contract.values import Config, Limits
-from conformance.trace import Configured, Noted, Observation, SessionLoaded, Trace
+from conformance.trace import Configured, LifeKilled, Noted, Observation, SessionLoaded, Trace
 
 if TYPE_CHECKING:
     from conformance.bench.world import World
@@ -96,9 +97,9 @@ class Episode:
     # --- sessions
 
     def open(self, script: Script, *, tools: Sequence[Canary] = STANDARD, config: Config = Config(),
-             answers: Answers = ALLOW) -> str:  # fmt: skip
-        """Open a session; returns its label ("s1", "s2", …)."""
-        return self._world.do(self._run.open(script, tools, config, answers))
+             answers: Answers = ALLOW, files: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
+        """Open a session, with these files in its workspace; returns its label ("s1", "s2", …)."""
+        return self._world.do(self._run.open(script, tools, config, answers, files))
 
     def load(self, label: str = "s1", harness_id: str | None = None) -> SessionLoaded:
         """session/load in the life on stage; `harness_id` asks for another id than the session's."""
@@ -182,9 +183,15 @@ class Episode:
         """Replace the limits of a session."""
         return self._world.do(self._run.configure("limits", limits, label))
 
-    def compact(self, label: str = "s1") -> Configured:
-        """Ask for compaction now."""
-        return self._world.do(self._run.configure("compact", None, label))
+    def compact(self, label: str = "s1") -> None:
+        """Ask for compaction now, by the extension or by the harness's own command; `ended` says if it was killed there."""
+        command = self._world.harness.compact_prompt
+        if command:
+            self.ended = self._world.do(self._run.compact_by_prompt(command, label))
+            return
+        self._world.do(self._run.configure("compact", None, label))
+        if not self.alive:
+            self.ended = Ended("crashed" if self.trace.of(LifeKilled) else "died")
 
     def kill(self, scope: str = "tree") -> None:
         """SIGKILL the harness once it is at rest."""

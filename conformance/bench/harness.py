@@ -71,6 +71,20 @@ class Harness:
         """The limits that are declared, in a fixed order."""
         return [name for name in ("turns", "tokens", "calls", "cost", "time") if name in self.capabilities]
 
+    @property
+    def compact_prompt(self) -> str:
+        """The harness's own command for compaction; "" where the extension is served, or there is none."""
+        return "" if "compact" in self.methods or not self.start.manifest else self.start.manifest.compact_prompt
+
+    @property
+    def compacts_on_request(self) -> bool:
+        """True if compaction can be asked for."""
+        return "compact" in self.methods or bool(self.compact_prompt)
+
+    def takes(self, setting: str) -> bool:
+        """True if this setting of a session ("compact_at", "keep_last", …) can be given to it."""
+        return self.session_config or (self.start.manifest is not None and setting in self.start.manifest.config)
+
     def needs_launch(self, config: Config) -> bool:
         """True if this configuration can only be given at the start of a life."""
         return bool(self.start.launch_settings(config))

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from conformance.bench.acp import RpcError
@@ -134,13 +135,17 @@ class Run:
 
     # --- sessions
 
-    async def open(self, script: Script, tools: Sequence[Canary], config: Config, given: Answers) -> str:
-        """session/new; returns the bench's label. Raises HarnessError if the harness refuses."""
+    async def open(self, script: Script, tools: Sequence[Canary], config: Config, given: Answers,
+                   files: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
+        """session/new in a fresh workspace with these files; returns the bench's label. Raises HarnessError if refused."""
         assert self.life is not None and self.home is not None
         label = f"s{len(self.sessions) + 1}"
         session = Session(label, self.stage, script, self.host.serials, tools, config, given)
         self.sessions[label] = session
-        self.workspaces[label] = str(self.home.workspace())
+        workspace = self.home.workspace()
+        self.workspaces[label] = str(workspace)
+        for name, text in files.items():
+            (workspace / name).write_text(text, encoding="utf-8")
         self.host.own(session, self.home)
         self.life.opening = session
         params = self.host.session_params(self.life, session, self.workspaces[label])
@@ -292,6 +297,17 @@ class Run:
                 await self.bury()
         shown = value.declared() if isinstance(value, Limits) else value
         return self.stage.seen(Configured, session=label, what=what, value=shown, result=result, error=error[:1000])
+
+    async def compact_by_prompt(self, text: str, label: str = "s1") -> Ended:
+        """Ask for compaction by the harness's own command, sent as a prompt that is no work."""
+        assert self.life is not None
+        session = self.sessions[label]
+        self.turns += 1
+        self.stage.turn = self.turns
+        self.stage.seen(Configured, session=label, what="compact", value=text)
+        params = {"sessionId": session.harness_id, "prompt": [{"type": "text", "text": text}]}
+        self.turn_future = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
+        return await self.wait()
 
     def see_files(self, root: str) -> None:
         """Note digests and modes of the harness's own files ("state": HOME and state folder) or of the workspace."""
