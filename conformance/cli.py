@@ -64,13 +64,10 @@ def _elsewhere(command: str) -> Main:
 
 
 def _list(_: argparse.Namespace) -> int:
-    try:
-        resolve = importlib.import_module("conformance.resolve")
-    except ModuleNotFoundError as bad:
-        raise ConformanceError(
-            "`conformance list` is not part of this version (conformance.resolve is missing)"
-        ) from bad
-    for name, source in sorted(dict(resolve.available(Path.cwd())).items()):
+    from conformance.resolve import shipped, user_table
+
+    there = {name: str(path) for name, path in shipped().items()} | user_table(Path.cwd())
+    for name, source in sorted(there.items()):
         print(f"{name:<20} {source}")  # noqa: T201
     return 0
 
@@ -83,7 +80,7 @@ def _verify(chosen: argparse.Namespace) -> int:
     for problem in outcome.problems:
         print(f"NOT TRUE  {problem}")  # noqa: T201
     if outcome.unproved:
-        print(f"no evidence to judge again: {', '.join(outcome.unproved)}")  # noqa: T201
+        print(f"{len(outcome.unproved)} rows are untested or in error: no evidence can show that")  # noqa: T201
     verdict = f"{len(outcome.problems)} problems" if outcome.problems else "every verdict follows from its evidence"
     print(f"{chosen.folder}: {outcome.traces} traces judged again: {verdict}")  # noqa: T201
     return 1 if outcome.problems else 0

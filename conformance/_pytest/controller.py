@@ -30,7 +30,7 @@ class Controller:
         self.facts: dict[str, Any] = {}
         self.fatal = ""
         self.report: Report | None = None
-        self.problem = ""
+        self.broken: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -60,6 +60,11 @@ class Controller:
             return
         self.facts = data["facts"] or self.facts
         self.ledger.merge(Ledger.from_json(data["ledger"]))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember checks that could not be loaded: their rows never ran."""
+        if report.failed and report.nodeid not in self.broken:
+            self.broken.append(report.nodeid)
 
     def _crashed(self, report: pytest.TestReport) -> None:
         """Book an item whose worker died: the suite's fault until it is known whose."""
@@ -96,6 +101,7 @@ class Controller:
         rows = verdicts(self.ledger, table(), harness.capabilities, planned)
         notes = list(self.facts.get("notes", ()))
         notes += ["The run was interrupted: what had not run by then is untested."] if interrupted else []
+        notes += [f"The suite's own checks in {name} could not be loaded." for name in self.broken]
         draft = Report(
             revision=table().revision,
             harness=harness,

@@ -16,6 +16,7 @@ from conformance.report.known import KnownFailure
 from conformance.report.known import load as load_known
 from conformance.report.writer import TraceStore
 from conformance.requirements import table
+from conformance.resolve import resolve
 
 EXAMPLES = {"quick": 5, "default": 15, "thorough": 100}
 PATTERN = "test_conformance_*.py"
@@ -72,14 +73,14 @@ def checks_folder(config: pytest.Config) -> Path:
 
 def _take_over(config: pytest.Config) -> None:
     """Collect the checks in place of the user's tests, whatever the user's settings say."""
-    files = sorted(checks_folder(config).glob(PATTERN))
-    if not files:
-        raise pytest.UsageError(f"there are no checks in {checks_folder(config)}")
-    config.args[:] = [str(file) for file in files]
+    folder = checks_folder(config)
+    if not any(folder.glob(PATTERN)):
+        raise pytest.UsageError(f"there are no checks in {folder}")
+    config.args[:] = [str(folder)]
     config.addinivalue_line("python_files", PATTERN)
     config.addinivalue_line("python_functions", "test")
     config.getini("usefixtures").clear()
-    config.pluginmanager.register(_NeverIgnore(files[0].parent), "conformance-collection")
+    config.pluginmanager.register(_NeverIgnore(folder), "conformance-collection")
 
 
 class _NeverIgnore:
@@ -101,7 +102,7 @@ def _options(config: pytest.Config) -> Options:
     store = Path(given or tempfile.mkdtemp(prefix="conformance-"))
     report = Path(config.invocation_params.dir, config.getoption("conformance_report"))
     try:
-        known = tuple(_known(config, harness))
+        known = tuple(_known(config, _beside(config, harness)))
     except ConformanceError as bad:
         raise pytest.UsageError(str(bad)) from bad
     return Options(
@@ -110,15 +111,18 @@ def _options(config: pytest.Config) -> Options:
     )  # fmt: skip
 
 
-def _known(config: pytest.Config, harness: str) -> list[KnownFailure]:
+def _beside(config: pytest.Config, harness: str) -> list[Path]:
+    """Where known failures may stand: beside the adapter, else in the project. Raises if the name is nothing."""
+    path = None if config.getoption("conformance_checks") else resolve(harness, config.rootpath).path
+    names = [f"known-failures-{path.stem}.toml", "known-failures.toml"] if path else ["known-failures.toml"]
+    return [(path.parent if path else config.rootpath) / name for name in names]
+
+
+def _known(config: pytest.Config, places: list[Path]) -> list[KnownFailure]:
     ids = table().rows
     if given := config.getoption("known_failures"):
         return load_known(Path(config.invocation_params.dir, given), ids)
-    beside = (
-        Path(config.invocation_params.dir, harness).parent if harness.endswith((".toml", ".py")) else config.rootpath
-    )
-    file = beside / "known-failures.toml"
-    return load_known(file, ids) if file.is_file() else []
+    return next((load_known(file, ids) for file in places if file.is_file()), [])
 
 
 def _hypothesis(config: pytest.Config, options: Options) -> None:

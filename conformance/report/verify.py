@@ -1,6 +1,7 @@
 """Judge a report again from its evidence: what was doctored is named.
 
 The predicates and invariants must have been imported by the caller: they are the suite's, not the report's.
+This shows that verdicts follow from the traces; where the traces come from, only a signature can show.
 """
 
 from __future__ import annotations

@@ -80,7 +80,9 @@ class Suite:
     def checks(self, *bodies: str, name: str = "test_conformance_p02_stub.py") -> None:
         """Write a module of checks."""
         self.folder.mkdir(exist_ok=True)
-        (self.folder / name).write_text(HEAD + "".join(textwrap.dedent(body) for body in bodies), encoding="utf-8")
+        first = name == "test_conformance_p02_stub.py"
+        head = HEAD if first else "from test_conformance_p02_stub import *\n"
+        (self.folder / name).write_text(head + "".join(textwrap.dedent(body) for body in bodies), encoding="utf-8")
 
     def run(self, *args: str, harness: str = "stub") -> pytest.RunResult:
         """Run pytest with the plugin in a process of its own."""

@@ -69,7 +69,7 @@ def test_the_checks_may_lie_in_an_environment_inside_the_project(suite: Suite) -
 
 def test_paths_the_user_gave_are_respected(suite: Suite) -> None:
     suite.checks(PASSES)
-    suite.checks(FAILS, name="test_conformance_p03_other.py")
+    suite.checks(FAILS, name="test_conformance_p03_other.py")  # not collected, or it would fail
     suite.run(str(suite.folder / "test_conformance_p02_stub.py")).assert_outcomes(passed=1)
 
 
@@ -146,3 +146,24 @@ def test_another_plugin_that_owns_the_short_option_does_not_stop_us(suite: Suite
     command = suite.command(harness="")
     result = suite.pytester.run(*command[:3], *args[:2], *command[3:], *args[2:])
     result.assert_outcomes(passed=1)
+
+
+def test_a_name_that_is_no_harness_is_one_error_that_lists_what_there_is(suite: Suite) -> None:
+    result = suite.pytester.run(*suite.command("--harness=nonsense", harness=""))
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: no harness 'nonsense'*Shipped: *"])
+
+
+def test_two_modules_may_hold_tests_of_one_name(suite: Suite) -> None:
+    suite.checks(PASSES)
+    again = PASSES.replace("PERM-02", "PERM-03")
+    suite.checks(again, name="test_conformance_p03_other.py")
+    suite.run("-n2").assert_outcomes(passed=2)
+    assert suite.verdict("PERM-03")["verdict"] == "pass"
+
+
+def test_checks_that_cannot_be_loaded_are_named_in_the_report(suite: Suite) -> None:
+    suite.checks(PASSES)
+    suite.checks("\nraise RuntimeError\n", name="test_conformance_p03_other.py")
+    assert suite.run("--continue-on-collection-errors").ret == 1
+    assert any("test_conformance_p03_other.py" in note for note in suite.report()["notes"])
