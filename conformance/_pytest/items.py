@@ -13,7 +13,7 @@ from conformance._pytest.fixtures import CannotOpen
 from conformance._pytest.outcome import Outcome, decide
 from conformance._pytest.setup import Options
 from conformance.contract.errors import ConformanceError
-from conformance.judging import Ledger, NotExposed, Untestable, Violated, recording
+from conformance.judging import Ledger, NotExposed, recording
 from conformance.judging.verdicts import needed
 from conformance.requirements import table
 
@@ -158,6 +158,3 @@ def _warn(item: pytest.Item, text: str) -> None:
     item.ihook.pytest_warning_recorded.call_historic(
         kwargs={"warning_message": message, "when": "runtest", "nodeid": item.nodeid, "location": None}
     )
-
-
-__all__ = ["Items", "Untestable", "Violated", "facts_of"]
