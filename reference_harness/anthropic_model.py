@@ -33,7 +33,7 @@ _event = msgspec.json.Decoder(dict[str, Any])
 @functools.cache
 def tls() -> ssl.SSLContext:
     """One TLS context a process: building it costs more than a turn."""
-    import httpx2  # noqa: PLC0415 - only when a connection is needed
+    import httpx2  # only when a connection is needed
 
     return httpx2.create_ssl_context()
 
@@ -64,8 +64,8 @@ class AnthropicModel:
 
     def _client(self) -> AsyncAnthropic:
         if self._made is None:
-            import anthropic  # noqa: PLC0415 - takes most of a second, so only when a model is needed
-            import httpx2  # noqa: PLC0415
+            import anthropic  # takes most of a second, so only when a model is needed
+            import httpx2
 
             if not self._key:
                 raise ModelFault("no key for the model: set ANTHROPIC_API_KEY")
@@ -88,8 +88,8 @@ class AnthropicModel:
 
     async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
         """Send, read the stream to its end, return the whole reply."""
-        import anthropic  # noqa: PLC0415
-        import httpx2  # noqa: PLC0415
+        import anthropic
+        import httpx2
 
         try:
             stream = await self._client().post(
@@ -239,7 +239,7 @@ class StreamReader:
         """A block of a kind with `input` carries what its deltas spelled, where that is an object."""
         block, text = self._blocks[index], self._arguments.get(index, "")
         if "input" not in block or not text.strip():
-            if "input" in block and block["input"]:
+            if block.get("input"):
                 self._arguments[index] = _json.encode(block["input"]).decode()
             return
         try:

@@ -66,7 +66,7 @@ def _counted(report: Any) -> tuple[dict[str, int], bool]:
 def _kinds(report: Mapping[str, Any]) -> tuple[dict[str, int], bool]:
     counts = {kind: report.get(name) for kind, name in _KINDS.items()}
     bad = any(value is not None and not _sane(value) for value in counts.values())
-    return {kind: value if _sane(value) else 0 for kind, value in counts.items()}, bad
+    return {kind: int(value or 0) if _sane(value) else 0 for kind, value in counts.items()}, bad
 
 
 def _sane(value: Any) -> bool:

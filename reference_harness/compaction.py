@@ -32,6 +32,7 @@ SYSTEM = (
     "You summarise a conversation between a user and an agent, so that the agent can go on with less to read. "
     "Say what the user wants, what was done, what was found and what is open. Answer with the text only."
 )
+NOW = "Summarise the conversation above now."
 
 
 @dataclass
@@ -99,7 +100,8 @@ def _spent(meter: Meter, sent: int) -> Usage:
 
 def _request(session: Session, cut: int) -> bytes:
     told = "\n\n".join(_told(message) for message in session.transcript.messages[:cut])
-    message = b'{"role":"user","content":[' + text_block(f"The conversation:\n\n{told}") + b"]}"
+    blocks = text_block(f"The conversation:\n\n{told}") + b"," + text_block(NOW)
+    message = b'{"role":"user","content":[' + blocks + b"]}"
     size = len(message) + len(SYSTEM)
     room = session.budget.allow_request(session.limits, size, time.time(), purpose="summary")
     body = session.model.encode(Request(SYSTEM, [message], None, min(room, 2048)))

@@ -29,7 +29,7 @@ class LimitHit(HarnessFault):
     """A limit of the session does not allow the next step."""
 
     def __init__(self, limit: str, allowed: float, used: float) -> None:
-        super().__init__(f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it and continue")
+        super().__init__(f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it, go on")
         self.limit = limit
         self.allowed = allowed
         self.used = used

@@ -86,7 +86,7 @@ class Session:
         self._refuse_if_busy()
         self.close_open_calls(NEVER_STARTED, DOUBT_CRASHED)
         self.journal.note(Prompted(text))
-        return await self._run(loop.run(Turn(self)))
+        return await self._turn()
 
     async def proceed(self) -> Stop:
         """Take up an interrupted turn without new text. `continued` is False if there is none."""
@@ -94,7 +94,11 @@ class Session:
         if not self.workflow.unfinished():
             return Stop("end_turn", continued=False)
         self.journal.note(Proceeded())
-        return await self._run(loop.run(Turn(self)))
+        return await self._turn()
+
+    async def _turn(self) -> Stop:
+        stop: Stop = await self._run(loop.run(Turn(self)))
+        return stop
 
     async def compact(self) -> bool:
         """Compact now, or, while a turn runs, before its next request (then False)."""

@@ -76,7 +76,7 @@ class Connection:
             return self._failed(error)
 
     def _failed(self, error: Exception) -> ToolAnswer:
-        from mcp import MCPError  # noqa: PLC0415 - loaded long before
+        from mcp import MCPError  # loaded long before
 
         code = error.error.code if isinstance(error, MCPError) else None
         if code in _NOT_RUN:
@@ -113,8 +113,8 @@ class Connection:
             self._ready.set()
 
     async def _connect(self, stack: AsyncExitStack) -> ClientSession:
-        from mcp import ClientSession  # noqa: PLC0415
-        from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher  # noqa: PLC0415
+        from mcp import ClientSession
+        from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 
         listings: list[Any] = []
 
@@ -137,7 +137,7 @@ class Connection:
     async def _transport(self, stack: AsyncExitStack) -> Any:
         if self.server.url:
             return await stack.enter_async_context(await self._http(stack))
-        from mcp.client.stdio import StdioServerParameters, stdio_client  # noqa: PLC0415
+        from mcp.client.stdio import StdioServerParameters, stdio_client
 
         parameters = StdioServerParameters(
             command=self.server.command, args=list(self.server.args), env=dict(self.server.env),
@@ -146,10 +146,10 @@ class Connection:
         return await stack.enter_async_context(stdio_client(parameters, errlog=sys.stderr))
 
     async def _http(self, stack: AsyncExitStack) -> Any:
-        import httpx2  # noqa: PLC0415
-        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
 
-        from reference_harness.anthropic_model import tls  # noqa: PLC0415
+        from reference_harness.anthropic_model import tls
 
         client = httpx2.AsyncClient(
             headers=dict(self.server.headers), timeout=httpx2.Timeout(30.0, read=None), verify=tls()
@@ -163,7 +163,7 @@ _NOT_RUN = (-32600, -32601, -32602)  # the server refused the request itself
 
 
 async def _list_all(session: Any) -> None:
-    from mcp.types import PaginatedRequestParams  # noqa: PLC0415
+    from mcp.types import PaginatedRequestParams
 
     page = await session.list_tools()
     for _ in range(MAX_PAGES):

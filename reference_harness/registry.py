@@ -46,14 +46,11 @@ def read_risk(annotations: Any, *, trusted: bool = True) -> str:
     if not isinstance(annotations, Mapping):
         return UNKNOWN
     hints = {name: annotations[name] for name in _HINTS if annotations.get(name) is not None}
-    if any(not isinstance(value, bool) for value in hints.values()):
+    plain = all(isinstance(value, bool) for value in hints.values())
+    if not plain or not {"readOnlyHint", "destructiveHint"} & set(hints):
         return UNKNOWN
-    if not {"readOnlyHint", "destructiveHint"} & set(hints):
-        return UNKNOWN
-    if hints.get("destructiveHint") is True:
+    if hints.get("destructiveHint") is True or not trusted:
         return DESTRUCTIVE
-    if not trusted:
-        return UNKNOWN
     if hints.get("readOnlyHint") is True:
         return READ_ONLY
     return MUTATING if hints.get("destructiveHint") is False else DESTRUCTIVE

@@ -48,8 +48,8 @@ def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _validator(_digest: str, schema: bytes) -> Validator:
-    import jsonschema  # noqa: PLC0415 - at the first call, not at start
-    import referencing  # noqa: PLC0415
+    import jsonschema  # at the first call, not at start
+    import referencing
 
     document = msgspec.json.decode(schema)
     kind = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)

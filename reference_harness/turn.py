@@ -7,6 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reference_harness import compaction
 from reference_harness.budget import settle_usage
 from reference_harness.errors import LimitHit, ModelFault
@@ -139,9 +141,8 @@ class Turn:
         room = session.budget.allow_request(session.limits, size, time.time())
         body = session.model.encode(Request(request.system, request.messages, request.tools, room))
         number = session.next_request()
-        self.journal.commit(
-            Requested(number, "main", len(body), session.budget.estimate(len(body)), room, attempt)
-        )  # fmt: skip
+        estimate = session.budget.estimate(len(body))
+        self.journal.commit(Requested(number, "main", len(body), estimate, room, attempt))
         return body, number
 
     def _lost(self, number: int, error: str, meter: Meter, sent: int) -> None:
@@ -261,8 +262,6 @@ def _fresh_id(id_: str, taken: set[str]) -> str:
 
 
 def _defect(arguments: str, stop: str, *, last: bool) -> str:
-    import msgspec  # noqa: PLC0415
-
     if stop == "refusal":
         return REFUSAL
     if last and stop in ("max_tokens", "model_context_window_exceeded"):

@@ -47,8 +47,8 @@ class Workflow:
 
     def unfinished(self) -> bool:
         """Whether there is a turn to take up: cut short by a crash, a limit or an error."""
-        stopped = self.ended is not None and self.ended.reason == "error" or bool(self.ended and self.ended.limit)
-        return self.turn_open or stopped
+        ended = self.ended
+        return self.turn_open or (ended is not None and (ended.reason == "error" or bool(ended.limit)))
 
     def doubtful(self, tool: str, digest: str) -> bool:
         """Whether an equal call may already have had its effect unseen."""

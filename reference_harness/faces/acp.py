@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,12 +18,11 @@ from reference_harness import agents, audit, log
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
+from reference_harness.faces.stdio import streams
 from reference_harness.faces.acp_claims import claims
 from reference_harness.harness import Harness, Session
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
-
-_LINE_LIMIT = 50 * 1024 * 1024
 
 
 @contextmanager
@@ -265,20 +263,8 @@ def _prompt_text(block: Any) -> str:
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
-async def _streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Streams over the file descriptors 0 and 1, whatever `sys.stdin` is in a forked process."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    await loop.connect_read_pipe(lambda: protocol, os.fdopen(0, "rb", buffering=0, closefd=False))
-    transport, flow = await loop.connect_write_pipe(
-        lambda: asyncio.streams.FlowControlMixin(loop=loop), os.fdopen(1, "wb", buffering=0, closefd=False)
-    )
-    return reader, asyncio.StreamWriter(transport, flow, None, loop)
-
-
 async def _serve() -> None:
-    reader, writer = await _streams()
+    reader, writer = await streams()
     agent = HarnessAgent(Harness())
     connection = AgentSideConnection(agent, writer, reader, listening=False)  # type: ignore[arg-type]
     stopping = asyncio.Event()
@@ -306,6 +292,6 @@ def serve() -> None:
 
 def preload(setup: dict[str, Any]) -> None:
     """Prepare a process for forking lives that call `serve`: see `warm`."""
-    from reference_harness.faces.warm import preload as warm  # noqa: PLC0415 - only a forking host needs it
+    from reference_harness.faces.warm import preload as warm  # only a forking host needs it
 
     warm(setup)

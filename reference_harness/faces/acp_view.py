@@ -84,7 +84,8 @@ def _start(call: Call) -> Any:
 
 
 def _progress(id_: str, status: Any, text: str = "", *, in_doubt: bool = False) -> Any:
-    content = [schema.ContentToolCallContent(type="content", content=schema.TextContentBlock(type="text", text=text))]
+    shown = schema.TextContentBlock(type="text", text=text)
+    content: list[Any] = [schema.ContentToolCallContent(type="content", content=shown)]
     return schema.ToolCallProgress(
         session_update="tool_call_update", tool_call_id=id_, status=status, content=content if text else None,
         field_meta={"conformance": {"inDoubt": True}} if in_doubt else None,

@@ -182,7 +182,7 @@ def _tools(given: argparse.Namespace) -> int:
 
 
 def _audit(given: argparse.Namespace) -> int:
-    from reference_harness import audit  # noqa: PLC0415
+    from reference_harness import audit
 
     asked = {"sessionId": given.session, "tool": given.tool, "since": given.since}
     asked["decision"] = "deny" if given.denied else None
@@ -190,13 +190,13 @@ def _audit(given: argparse.Namespace) -> int:
 
 
 def _log(given: argparse.Namespace) -> int:
-    from reference_harness import log  # noqa: PLC0415
+    from reference_harness import log
 
     return _print(log.query(Harness().store, {"sessionId": given.session, "kinds": given.kind}))
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from reference_harness.verification import verify  # noqa: PLC0415
+    from reference_harness.verification import verify
 
     findings = list(verify(Harness().store.read(given.session)))
     _print({"rule": f.rule, "seq": f.seq, "detail": f.detail} for f in findings)
@@ -204,10 +204,11 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _acp(_given: argparse.Namespace) -> int:
-    from reference_harness.faces.acp import serve  # noqa: PLC0415 - the protocol only where it is spoken
+    from reference_harness.faces.acp import serve  # the protocol only where it is spoken
 
     serve()
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # everything is closed: taking the interpreter apart would only delay the client
 
 
 def _print(lines: Iterable[dict[str, Any]]) -> int:

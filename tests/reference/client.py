@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,27 +69,31 @@ class Life:
         } | env  # fmt: skip
 
     async def __aenter__(self) -> Life:
-        root = Path(__file__).parents[2]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "reference_harness", "acp", cwd=root, env=self._env,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**26,
-        )  # fmt: skip
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.agent = connect_to_agent(self.recorder, self.process.stdin, self.process.stdout)  # type: ignore[arg-type]
+        reader, self._writer = await asyncio.open_unix_connection(os.environ["REFERENCE_HOST"], limit=2**26)
+        self._writer.write(json.dumps(self._env).encode() + b"\n")
+        self.pid = int(await reader.readline())
+        self._reader = reader
+        self.agent = connect_to_agent(self.recorder, self._writer, reader)
         self.hello = await self.agent.initialize(protocol_version=1)
         return self
 
     async def __aexit__(self, *_failure: object) -> None:
-        if self.process.returncode is None:
-            self.process.stdin.close()  # type: ignore[union-attr]
-            try:
-                await asyncio.wait_for(self.process.wait(), 5)
-            except TimeoutError:
-                self.process.kill()
-                await self.process.wait()
-                raise
+        if self.alive():
+            self._writer.write_eof()
+            await self.gone()
         await self.agent.close()
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    def alive(self) -> bool:
+        return Path(f"/proc/{self.pid}").exists()
+
+    async def gone(self) -> None:
+        """Wait for the process to end."""
+        async with asyncio.timeout(8):
+            while self.alive():
+                await asyncio.sleep(0.005)
 
     async def open(self, tools: ToolServer, cwd: Path, **config: Any) -> str:
         made = await self.agent.new_session(
@@ -109,9 +114,9 @@ class Life:
     async def ext(self, method: str, **params: Any) -> dict[str, Any]:
         return await self.agent.ext_method(f"conformance/{method}", params)
 
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+    async def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+        await self.gone()
 
 
 def http(tools: ToolServer) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,20 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from scripted import ScriptedModel, ToolServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The preloaded process whose forks are the lives."""
+    path = tmp_path_factory.mktemp("host") / "s"
+    process = subprocess.Popen([sys.executable, Path(__file__).with_name("host.py"), path], cwd=Path(__file__).parents[2])
+    os.environ["REFERENCE_HOST"] = str(path)
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    yield
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture

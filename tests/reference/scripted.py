@@ -89,8 +89,7 @@ class ScriptedModel:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 model.answer(self, body)
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     @property
@@ -122,8 +121,17 @@ class ScriptedModel:
         self.server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_arguments: Any) -> None:
+        """A client that was killed is no error."""
+
+
 class _Quiet(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body leave together
+    disable_nagle_algorithm = True
 
     def log_message(self, *_arguments: Any) -> None:
         pass
@@ -220,8 +228,7 @@ class ToolServer:
             def do_DELETE(self) -> None:
                 _send_json(self, 200, {})
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     @property

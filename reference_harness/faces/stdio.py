@@ -1,0 +1,45 @@
+"""Streams over the file descriptors 0 and 1, whatever they are: pipes, two sockets, or one socket for both.
+
+`sys.stdin` and `sys.stdout` are not used: in a forked process they may be anything. asyncio's pipe transports take
+incoming data on a socket for its end, so sockets get transports of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+
+_LINE_LIMIT = 50 * 1024 * 1024  # bytes; a line may hold a whole prompt or result
+
+
+async def streams() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a reader of descriptor 0 and a writer of descriptor 1."""
+    reader, writer = await _input()
+    if writer is not None and os.path.samestat(os.fstat(0), os.fstat(1)):
+        return reader, writer
+    return reader, await _output()
+
+
+def _is_socket(descriptor: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+
+
+async def _input() -> tuple[asyncio.StreamReader, asyncio.StreamWriter | None]:
+    if _is_socket(0):
+        return await asyncio.open_connection(sock=socket.socket(fileno=os.dup(0)), limit=_LINE_LIMIT)
+    reader = asyncio.StreamReader(limit=_LINE_LIMIT)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    file = os.fdopen(0, "rb", buffering=0, closefd=False)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, file)
+    return reader, None
+
+
+async def _output() -> asyncio.StreamWriter:
+    if _is_socket(1):
+        return (await asyncio.open_connection(sock=socket.socket(fileno=os.dup(1)), limit=_LINE_LIMIT))[1]
+    loop = asyncio.get_running_loop()
+    file = os.fdopen(1, "wb", buffering=0, closefd=False)
+    transport, flow = await loop.connect_write_pipe(lambda: asyncio.streams.FlowControlMixin(loop=loop), file)
+    return asyncio.StreamWriter(transport, flow, None, loop)
