@@ -1,0 +1,160 @@
+"""Primitive 1, the tool registry: a name reaches the tool it stands for, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conformance.bench.canaries import SLOW, STANDARD
+from conformance.bench.plan import REFUSE
+from conformance.bench.player import resolve
+from conformance.bench.script import ToolCall, call, reply
+from conformance.bench.world import World
+from conformance.checks.check import check, examples
+from conformance.invariants.expectations import ran_nothing, ran_once_each, requests_at_least, started_at_least, told
+from conformance.invariants.facts import main_requests
+from conformance.invariants.registry import (
+    each_reached_its_own, nothing_ran_but, offered, ran_as_its_own_tool, session_goes_on,
+)  # fmt: skip
+from conformance.judging import control, expect
+from conformance.strategies import arguments
+from conformance.trace import Trace
+
+DONE = reply("All done.")
+TOOLS = (*(tool for tool in STANDARD if tool is not SLOW), replace(SLOW, seconds=0.01))
+Arguments = dict[str, Any]
+
+
+# --- REG-02
+
+
+@check("REG-02")
+@given(order=st.permutations([tool.name for tool in TOOLS]), cuts=st.sets(st.integers(1, len(TOOLS) - 1)))
+def test_reg_02_each_tool_offered_stands_for_one_tool_and_that_one_runs(
+    world: World, order: Sequence[str], cuts: set[int]
+) -> None:
+    """Every canary is called once, in any order, one by one or in batches of any size."""
+    calls = [call(f"c{i}", tool, target=f"record {i}") for i, tool in enumerate(order, 1)]
+    edges = [0, *sorted(cuts), len(calls)]
+    batches = [calls[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    trace = world.run(*(reply(*batch) for batch in batches), DONE, tools=TOOLS)
+    if world.posture.get("deferred") != "yes":
+        control(trace, offered(["look"]))
+    control(trace, started_at_least(2), requests_at_least(2))
+    expect(trace, each_reached_its_own())
+
+
+# --- REG-04
+
+
+def _breakages() -> st.SearchStrategy[tuple[str, Any]]:
+    """What makes arguments unfit, beyond any lossless coercion: (the key, its value)."""
+    structures = st.sampled_from((["a", "b"], {"name": "ledger"}, [{"a": 1}]))
+    wrong = st.one_of(
+        st.tuples(st.just("target"), structures),
+        st.tuples(st.just("amount"), st.one_of(structures, st.sampled_from(("many", "1 of 2", 1.5, -0.25)))),
+        st.tuples(st.just("amount"), st.integers(max_value=-1, min_value=-(10**9))),
+    )
+    extra = st.tuples(st.sampled_from(("force", "Target", "target ", "recursive", "__proto__")), st.sampled_from((True, "yes", [])))
+    return st.one_of(wrong, extra)
+
+
+def _unfit(tool: str, fitting: Arguments, breakage: tuple[str, Any]) -> ToolCall:
+    key, value = breakage
+    return ToolCall("c1", tool, {**fitting, key: value})
+
+
+NO_NONCE = (  # the word by which the call is found again stands where it does not count
+    {"target": "NONCE"},
+    {"target": "NONCE", "amount": 1},
+    {"nonce": {"is": "NONCE"}},
+    {"nonce": ["NONCE", "NONCE"], "target": "ledger"},
+)
+UNFIT = "though its arguments do not fit the tool's schema"
+
+
+@check("REG-04")
+@examples(2)
+@given(tool=st.sampled_from(("look", "note", "wipe", "pay")), fitting=arguments(), breakage=_breakages())
+def test_reg_04_a_call_that_does_not_fit_has_no_effect_and_is_told(
+    world: World, tool: str, fitting: Arguments, breakage: tuple[str, Any]
+) -> None:
+    """The same call, once as it should be, once with a wrong type, a value out of range, or a key too many."""
+    _has_no_effect(world, ToolCall("c1", tool, fitting), _unfit(tool, fitting, breakage))
+
+
+@check("REG-04")
+@given(tool=st.sampled_from(("look", "note", "wipe", "pay")), sent=st.sampled_from(NO_NONCE))
+def test_reg_04_a_call_without_what_is_required_has_no_effect_and_is_told(
+    world: World, tool: str, sent: Mapping[str, Any]
+) -> None:
+    """The required argument is missing, or of another kind."""
+    _has_no_effect(world, call("c1", tool, target="ledger"), ToolCall("c1", tool, {}, json=json.dumps(sent)))
+
+
+def _has_no_effect(world: World, fitting: ToolCall, unfit: ToolCall) -> None:
+    control(world.run(reply(fitting), DONE), ran_once_each(["c1"]))
+    trace = world.run(reply(unfit), DONE)
+    control(trace, requests_at_least(2))
+    expect(trace, nothing_ran_but([], UNFIT), told(["c1"]))
+
+
+# --- REG-05
+
+LOOKALIKES = str.maketrans("aeiopsy", "аеіорѕу")  # noqa: RUF001 - Cyrillic on purpose
+STRANGERS: Mapping[str, Callable[[str], str]] = {
+    "unknown": lambda _: "no_such_tool",
+    "empty": lambda _: "",
+    "200 characters": lambda name: f"{name}_{'x' * 200}"[:200],
+    "zero width": lambda name: f"{name[:-1]}\u200b{name[-1]}",
+    "zero width behind": lambda name: f"{name}\u200b",
+    "homoglyph": lambda name: name[:-4] + name[-4:].translate(LOOKALIKES),
+    "longer": lambda name: f"{name}_all",
+    "shorter": lambda name: name[:-1],
+    "of the language": lambda _: "__proto__",
+    "of the runtime": lambda _: "constructor",
+}
+
+
+def wire_name(trace: Trace, tool: str) -> str:
+    """The name under which the harness offers a canary; its own where it is offered by search only."""
+    found = (resolve(tool, request.tools) for request in main_requests(trace))
+    return next((name for name in found if name), tool)
+
+
+@check("REG-05")
+@examples(3)
+@given(tool=st.sampled_from(("wipe", "pay", "mystery", "look")), kind=st.sampled_from(sorted(STRANGERS)), given_arguments=arguments())
+def test_reg_05_a_name_that_is_no_tool_runs_nothing_and_ends_nothing(
+    world: World, tool: str, kind: str, given_arguments: Arguments
+) -> None:
+    """The right name, then one that only looks like it; a later call in the same session runs."""
+    proper = world.run(reply(ToolCall("c1", tool, given_arguments)), DONE)
+    control(proper, ran_once_each(["c1"]))
+    name = STRANGERS[kind](wire_name(proper, tool))
+    trace = world.run(reply(ToolCall("c1", name, given_arguments, raw=True)), reply(call("c2", "look", target="x")), DONE)
+    control(trace, requests_at_least(2))
+    expect(trace, nothing_ran_but(["c2"], "though the name called is no tool of the session"), told(["c1"]), session_goes_on("c2"))
+
+
+CASES: Mapping[str, Callable[[str], str]] = {"upper": str.upper, "title": str.title, "last letter": lambda n: n[:-1] + n[-1].upper()}
+
+
+@check("REG-05")
+@given(tool=st.sampled_from(("wipe", "pay")), case=st.sampled_from(sorted(CASES)))
+def test_reg_05_a_mended_case_variant_asks_as_the_tool_that_runs(world: World, tool: str, case: str) -> None:
+    """A harness may take WIPE for wipe: then it is wipe that runs, and only once it is approved."""
+    proper = world.run(reply(call("c1", tool, target="ledger")), DONE)
+    control(proper, ran_once_each(["c1"]))
+    name = wire_name(proper, tool)
+    variant = ToolCall("c1", name[: -len(tool)] + CASES[case](tool), {"target": "ledger"}, raw=True)
+    play = (reply(variant), reply(call("c2", "look", target="x")), DONE)
+    allowed, refused = world.run(*play), world.run(*play, answers=REFUSE)
+    control(allowed, requests_at_least(2))
+    expect(allowed, ran_as_its_own_tool("c1", tool), nothing_ran_but(["c1", "c2"], "though nobody called it"), told(["c1"]), session_goes_on("c2"))
+    expect(refused, ran_nothing(["c1"]))
