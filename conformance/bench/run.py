@@ -186,8 +186,9 @@ class Run:
         return loaded
 
     async def resume(self, label: str = "s1", config: Config | None = None) -> SessionLoaded:
-        """A new life on the same folders, and session/load in it."""
+        """A new life on the same folders, and session/load in it; a new configuration holds from now on."""
         assert self.home is not None
+        self.sessions[label].config = config or self.sessions[label].config
         if self.life is not None:
             await self.bury(expected=not self.stage.crashed.is_set())
         await self.start(self.home, config or self.config)
