@@ -12,6 +12,7 @@ from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.plan import ALLOW, Answers
 from conformance.bench.run import Ended, Run
 from conformance.bench.script import Script, reply
+from conformance.bench.tails import tear
 from conformance.contract.values import Config, Limits
 from conformance.trace import Configured, LifeKilled, Noted, Observation, SessionLoaded, Trace
 
@@ -213,3 +214,10 @@ class Episode:
     def files(self, root: str = "state") -> None:
         """Note the digests of the harness's own files: "state" (HOME and state folder) or "workspace"."""
         self._run.see_files(root)
+
+    def tear(self) -> int:
+        """Between two lives: leave half of a further record behind each journal of JSON lines; returns how many."""
+        assert self._run.home is not None
+        torn = tear(self._run.home.root)
+        self._run.stage.stamp(Noted, text=f"torn tails: {', '.join(torn) or 'none'}")
+        return len(torn)
