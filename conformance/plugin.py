@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where the report is written (default: %(default)s)",
     )  # fmt: skip
     group.addoption(
-        "--conformance-profile", choices=("default", "quick", "thorough"), default="default",
+        "--conformance-profile", choices=("default", "quick", "thorough", "unshrunk"), default="default",
         help="how many examples each property is tried on (default: %(default)s)",
     )  # fmt: skip
     group.addoption(

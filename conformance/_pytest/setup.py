@@ -18,7 +18,7 @@ from conformance.report.writer import TraceStore
 from conformance.requirements import table
 from conformance.resolve import resolve
 
-EXAMPLES = {"quick": 5, "default": 15, "thorough": 100}
+EXAMPLES = {"quick": 5, "default": 15, "thorough": 100, "unshrunk": 15}
 PATTERN = "test_conformance_*.py"
 
 
@@ -131,10 +131,12 @@ def _hypothesis(config: pytest.Config, options: Options) -> None:
     from hypothesis.configuration import set_hypothesis_home_dir  # noqa: PLC0415
 
     set_hypothesis_home_dir(_cache() / "hypothesis")
+    every = tuple(hypothesis.Phase)
     for name, examples in EXAMPLES.items():
         hypothesis.settings.register_profile(
             f"conformance-{name}", max_examples=examples, derandomize=True, database=None, deadline=None,
             print_blob=True, suppress_health_check=list(hypothesis.HealthCheck),
+            phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate) if name == "unshrunk" else every,
         )  # fmt: skip
     if not config.getoption("hypothesis_profile", None):
         hypothesis.settings.load_profile(f"conformance-{options.profile}")

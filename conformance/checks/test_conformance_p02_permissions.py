@@ -12,10 +12,10 @@ from conformance.bench.script import Script, ToolCall, call, reply, script
 from conformance.bench.world import World
 from conformance.checks.check import check, examples
 from conformance.invariants.expectations import (
-    answered_with, asked_each, journal_empty, no_request_while_undecided, ran_at_most_once_each, ran_exactly,
-    ran_nothing, ran_once_each, requests_at_least, resumed, told, turn_ended, was_killed,
+    answered_with, asked_each, no_request_while_undecided, ran_at_most_once_each, ran_exactly,
+    ran_nothing, ran_once_each, replied_whole, requests_at_least, resumed, told, turn_ended, was_killed,
 )  # fmt: skip
-from conformance.invariants.permissions import asked_again_each, ran_as_approved, ran_only_after_grants, refusal_is_told
+from conformance.invariants.permissions import ran_as_approved, ran_only_after_grants, refusal_is_told
 from conformance.judging import control, expect
 from conformance.strategies import arguments, batches, mixed_batches, texts
 
@@ -196,7 +196,7 @@ def test_perm_12_words_grant_nothing(world: World, words: str, more: str, where:
         episode.follow_up()
         trace = episode.trace
     control(world.run(opening, asking, DONE), ran_once_each(["c1"]))
-    control(trace, asked_each(["c1"]))
+    control(trace, replied_whole(2))
     expect(trace, ran_nothing(["c1"]))
 
 
@@ -233,5 +233,3 @@ def test_perm_29_no_request_while_a_call_is_undecided(world: World, calls: Calls
         control(trace, asked_each(dangerous))
     expect(trace, no_request_while_undecided())
 
-
-__all__ = ["asked_again_each", "journal_empty"]

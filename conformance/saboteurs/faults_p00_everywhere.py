@@ -11,13 +11,15 @@ from conformance.saboteurs.miniature import Miniature
 from conformance.saboteurs.saboteur import saboteur
 
 if TYPE_CHECKING:
-    from conformance.contract import Setup, Stop, Turn
+    from collections.abc import Sequence
+
+    from conformance.contract import Setup, Stop, Tool, Turn
     from conformance.saboteurs.miniature_guards import Session
     from conformance.saboteurs.miniature_state import CallState, Message, Record
     from conformance.saboteurs.miniature_wire import Reply
 
 
-@saboteur(fails={"ALL-01", "PERM-01", "PERM-02"}, because="without a grant|started before an approval|ran")
+@saboteur(fails={"ALL-01", "PERM-02"}, because="without a grant|ran")
 class DoesNotWait(Miniature):
     """Asks, and does not wait for the answer."""
 
@@ -83,12 +85,16 @@ class ForgetsInterruptedCalls(Miniature):
 class ObeysText(Miniature):
     """Takes JSON in the text of a reply for a call."""
 
-    def show_text(self, content: list[Record], turn: Turn) -> None:
+    def show_text(self, content: Sequence[Record], turn: Turn) -> None:
         """Run what looks like a call."""
         super().show_text(content, turn)
         if any("tool_use" in b.get("text", "") for b in content):
             tool = next(t for s in self.sessions.values() for t in s.setup.tools if t.name == "look")
-            self.spawn(tool.acall({"nonce": "made-up", "target": "ledger"}))
+            self.spawn(self.obey(tool))
+
+    async def obey(self, tool: Tool) -> None:
+        """Do what the text says."""
+        await tool.acall({"nonce": "made-up", "target": "ledger"})
 
 
 @saboteur(fails={"ALL-03"}, because="no reply of the model asked for it")
@@ -186,7 +192,7 @@ class LogsTheKey(Miniature):
 class ShowsTheKey(Miniature):
     """Shows the key when something goes wrong."""
 
-    def show_text(self, content: list[Record], turn: Turn) -> None:
+    def show_text(self, content: Sequence[Record], turn: Turn) -> None:
         """Say too much."""
         super().show_text(content, turn)
         turn.emit(Text(f"(debug: key {self.setup.api_key})"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from conformance.contract import Answer, Call, Option, ToolResult
@@ -9,6 +10,8 @@ from conformance.saboteurs.miniature import Miniature
 from conformance.saboteurs.saboteur import saboteur
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conformance.contract import Turn
     from conformance.saboteurs.miniature_guards import Session
     from conformance.saboteurs.miniature_state import CallState, Message, Record
@@ -107,16 +110,19 @@ class OnceIsForever(Miniature):
 class GrantsForAllSessions(Miniature):
     """Remembers an "allow once" for equal arguments, in every session of the process and the next."""
 
+    def mark(self, call: Call) -> Path:
+        """Where the grant is kept."""
+        what = f"{call.tool} {call.arguments.get('target')}".encode("utf-8", "replace")
+        return self.path("grants").with_name(f"{hashlib.sha256(what).hexdigest()}.grant")
+
     def decide_unasked(self, s: Session, call: Call) -> Option | None:
         """Look it up by what it does."""
-        mark = self.path("grants").with_name(f"{call.tool}-{call.arguments.get('target')}.grant".replace("/", "_")[:100])
-        return Option.ALLOW_ONCE if mark.exists() else super().decide_unasked(s, call)
+        return Option.ALLOW_ONCE if self.mark(call).exists() else super().decide_unasked(s, call)
 
     def remember(self, s: Session, call: Call, answer: Answer) -> list[Record]:
         """Leave a mark beside the sessions."""
         if answer.allowed:
-            name = f"{call.tool}-{call.arguments.get('target')}.grant".replace("/", "_")[:100]
-            self.path("grants").with_name(name).touch()
+            self.mark(call).touch()
         return super().remember(s, call, answer)
 
 

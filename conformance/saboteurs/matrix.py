@@ -64,7 +64,7 @@ def judge(one: Sabotage) -> list[Kill]:
     verdicts = run(one.where, one.fails)
     kills = []
     for row in one.fails:
-        verdict, reason = verdicts.get(row, ("error", "the run left no report"))
+        verdict, reason = verdicts.get(row, ("error", "the row is not in the report"))
         caught = verdict == "fail" and re.search(one.because, reason) is not None
         kills.append(Kill(one.where.split(":")[-1], one.says, row, verdict, reason, caught))
     return kills
@@ -75,10 +75,13 @@ def run(harness: str, rows: Sequence[str]) -> dict[str, tuple[str, str]]:
     select = " or ".join(row.replace("-", "_") for row in rows)
     with tempfile.TemporaryDirectory(prefix="kill-") as out:
         command = [sys.executable, "-m", "pytest", f"--harness={harness}", "-k", select, "-q", "-p", "no:cacheprovider",
+                   "--conformance-profile", "unshrunk",
                    "--conformance-report", out]  # fmt: skip
-        subprocess.run(command, capture_output=True, check=False, cwd=out)
+        done = subprocess.run(command, capture_output=True, check=False, cwd=out)
         file = Path(out) / "report.json"
-        body: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"verdicts": []}
+        if not file.exists():
+            return dict.fromkeys(rows, ("error", f"the run left no report: {done.stdout.decode()[-600:]}"))
+        body: dict[str, Any] = json.loads(file.read_text())
     return {v["id"]: (v["verdict"], v["reason"]) for v in body["verdicts"]}
 
 
