@@ -85,7 +85,7 @@ class Session:
             raise UsageFault("the prompt is empty: say something")
         self._refuse_if_busy()
         self.close_open_calls(NEVER_STARTED, DOUBT_CRASHED)
-        self.journal.note(Prompted(text))
+        self.journal.note(Prompted(text.encode("utf-8", "replace").decode()))
         return await self._turn()
 
     async def proceed(self) -> Stop:
@@ -109,8 +109,8 @@ class Session:
 
     async def cancel(self) -> None:
         """Stop the running turn; it ends by itself, as cancelled."""
-        if self._running is not None:
-            self._running.cancel()
+        if self._running is not None:  # not before its first step, which is where it learns to end in good order
+            asyncio.get_running_loop().call_soon(self._running.cancel)
 
     def _refuse_if_busy(self) -> None:
         if self.busy:
@@ -204,10 +204,10 @@ class Session:
 
     async def close(self) -> None:
         """End the turn as cancelled, close the tools, let go of the session."""
-        if self._running is not None:
-            self._running.cancel()
+        if running := self._running:
+            await self.cancel()
             with suppress(asyncio.CancelledError, Exception):
-                await self._running
+                await running
         await asyncio.gather(*(connection.close() for connection in self._connections.values()))
         with suppress(StoreFault):
             self.journal.commit(SessionClosed())

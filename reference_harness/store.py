@@ -118,8 +118,9 @@ class SQLiteStore:
         rows = []
         for entry in entries:
             body = encode(entry.record)
-            chain = _link(chain, entry.seq, entry.at, body)
-            rows.append((session, entry.seq, entry.at, type(entry.record).__name__.lower(), body, chain))
+            kind = type(entry.record).__name__.lower()
+            chain = _link(chain, entry.seq, entry.at, kind, body)
+            rows.append((session, entry.seq, entry.at, kind, body, chain))
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -134,8 +135,9 @@ class SQLiteStore:
         """All entries, each checked against the chain."""
         entries: list[Entry] = []
         chain = b""
-        for seq, at, body, link in self._rows(check_id(session)):
-            chain = _link(chain, seq, at, body)
+        for seq, at, kind, body, link in self._rows(check_id(session)):
+            if isinstance(body, bytes):
+                chain = _link(chain, seq, at, kind, body)
             if seq != len(entries) + 1 or chain != link:
                 raise StoreFault(f"session {session} is damaged at record {len(entries) + 1}: restore the journal")
             entries.append(Entry(seq, at, _decoded(body, session, seq)))
@@ -144,10 +146,10 @@ class SQLiteStore:
         self._chain[session] = chain
         return entries
 
-    def _rows(self, session: str) -> list[tuple[int, float, bytes, bytes]]:
+    def _rows(self, session: str) -> list[tuple[int, float, str, bytes, bytes]]:
         try:
             return self._db.execute(
-                "SELECT seq, at, body, chain FROM journal WHERE session = ? ORDER BY seq", (session,)
+                "SELECT seq, at, kind, body, chain FROM journal WHERE session = ? ORDER BY seq", (session,)
             ).fetchall()
         except sqlite3.Error as broken:
             raise StoreFault(f"the journal cannot be read: {broken}; restore it from a copy") from broken
@@ -181,8 +183,8 @@ class SQLiteStore:
             self._db.close()
 
 
-def _link(chain: bytes, seq: int, at: float, body: bytes) -> bytes:
-    return hashlib.sha256(chain + f"{seq} {at!r} ".encode() + body).digest()
+def _link(chain: bytes, seq: int, at: float, kind: str, body: bytes) -> bytes:
+    return hashlib.sha256(chain + f"{seq} {at!r} {kind} ".encode() + body).digest()
 
 
 def _decoded(body: bytes, session: str, seq: int) -> AnyRecord:

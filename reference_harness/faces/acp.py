@@ -55,9 +55,13 @@ class AcpClient:
     async def ask(self, question: Question) -> Answer:
         """Put the question after everything that was shown before it."""
         await self._agent.outbox.join()
-        response = await self._agent.connection.request_permission(
-            session_id=self._session, tool_call=view.asked_call(question), options=view.options(question)
-        )
+        try:
+            response = await self._agent.connection.request_permission(
+                session_id=self._session, tool_call=view.asked_call(question), options=view.options(question)
+            )
+        except ConnectionError:
+            await asyncio.Event().wait()  # the client is gone: the session is about to be closed, and goes no further
+            raise
         return view.answer_of(response, question)
 
 
