@@ -153,3 +153,39 @@ def test_settings_that_are_not_understood_are_refused(tmp_path, tools, scripted,
                     await life.open(tools, tmp_path, **config)
 
     run(story())
+
+
+def test_a_cancel_that_follows_at_once_still_gets_its_answer(tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "look", nonce="a")), reply(text("done")))
+
+    async def story():
+        async with Life(tmp_path, model) as life:
+            session = await life.open(tools, tmp_path)
+            for _ in range(5):
+                turn = asyncio.ensure_future(life.say(session, "go"))
+                await asyncio.sleep(0)
+                await life.agent.cancel(session_id=session)
+                assert (await turn).stop_reason == "cancelled"
+            assert (await life.say(session, "now")).stop_reason == "end_turn"
+        assert not model.illegal
+
+    run(story())
+
+
+def test_a_client_that_goes_away_allows_nothing(tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("done")))
+
+    async def story():
+        async with Life(tmp_path, model, lambda _asked: asyncio.sleep(60)) as one:
+            session = await one.open(tools, tmp_path)
+            turn = asyncio.ensure_future(one.say(session, "go"))
+            await one.recorder.asking.wait()
+        await asyncio.gather(turn, return_exceptions=True)
+        assert (tools.journal, len(model.main)) == ([], 1)
+        async with Life(tmp_path, model, allow) as two:
+            await two.load(session, tools, tmp_path)
+            await two.say(session, "next")
+        assert results(model.main[-1])["t1"].startswith("cancelled before")
+        assert not model.illegal
+
+    run(story())
