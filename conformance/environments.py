@@ -70,22 +70,22 @@ def python_for(requirements: Sequence[str], requires_python: str = "", *, packag
     return Environment(folder / "bin" / "python", paths)
 
 
-def npm_for(packages: Sequence[str]) -> Path:
+def npm_for(packages: Sequence[str], options: Sequence[str] = ()) -> Path:
     """Return a folder with these npm packages: its programs are in node_modules/.bin.
 
-    Raises HarnessError: npm or node is missing, or npm fails.
+    `options` go to `npm install`. Raises HarnessError: npm or node is missing, or npm fails.
     """
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         missing = "npm" if npm is None else "node"
         raise HarnessError(f"{', '.join(packages)} need {missing}, which is not on PATH: install Node.js 20 or later")
     version = _run([node, "--version"], "node").strip()
-    key = {"node": version, "platform": sysconfig.get_platform(), "packages": sorted(packages)}
+    key = {"node": version, "platform": sysconfig.get_platform(), "packages": sorted(packages), "options": list(options)}
 
     def build(folder: Path) -> None:
         folder.mkdir()
         (folder / "package.json").write_text('{"private": true}\n')
-        _run([npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *packages], "npm", cwd=folder)
+        _run([npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *options, *packages], "npm", cwd=folder)
 
     return made("npm", key, f"{', '.join(sorted(packages))} for Node.js {version}", build)
 

@@ -33,8 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where the report is written (default: %(default)s)",
     )  # fmt: skip
     group.addoption(
-        "--conformance-profile", choices=("default", "quick", "thorough", "unshrunk"), default="default",
-        help="how many examples each property is tried on (default: %(default)s)",
+        "--conformance-profile", choices=("default", "quick", "thorough", "unshrunk"),
+        help="how many examples each property is tried on (default: what the adapter says, else default)",
     )  # fmt: skip
     group.addoption(
         "--profile-claim", choices=("day-one", "operational"), default="",

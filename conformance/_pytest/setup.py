@@ -16,6 +16,7 @@ from conformance.report.known import KnownFailure
 from conformance.report.known import load as load_known
 from conformance.report.writer import TraceStore
 from conformance.requirements import table
+from conformance.resolve import ManifestPlug, resolve
 from conformance.resolve import resolve
 
 EXAMPLES = {"quick": 5, "default": 15, "thorough": 100, "unshrunk": 15}
@@ -106,7 +107,8 @@ def _options(config: pytest.Config) -> Options:
     except ConformanceError as bad:
         raise pytest.UsageError(str(bad)) from bad
     return Options(
-        harness, report, config.getoption("conformance_profile"), config.getoption("profile_claim"),
+        harness, report, config.getoption("conformance_profile") or _profile(harness, config.rootpath),
+        config.getoption("profile_claim"),
         known, TraceStore(store), date.today(),  # noqa: DTZ011  the day of expiry is one of the user's calendar
     )  # fmt: skip
 
@@ -116,6 +118,15 @@ def _beside(config: pytest.Config, harness: str) -> list[Path]:
     path = None if config.getoption("conformance_checks") else resolve(harness, config.rootpath).path
     names = [f"known-failures-{path.stem}.toml", "known-failures.toml"] if path else ["known-failures.toml"]
     return [(path.parent if path else config.rootpath) / name for name in names]
+
+
+def _profile(harness: str, rootdir: Path) -> str:
+    """What the adapter asks for; a name that cannot be resolved is told when the harness is opened."""
+    try:
+        plug = resolve(harness, rootdir)
+    except ConformanceError:
+        return "default"
+    return plug.manifest.profile if isinstance(plug, ManifestPlug) else "default"
 
 
 def _known(config: pytest.Config, places: list[Path]) -> list[KnownFailure]:

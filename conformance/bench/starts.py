@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conformance.bench.doors import SERVER
 from conformance.bench.homes import Home
 from conformance.bench.player import Patterns
 from conformance.contract.launch import Launch, launch, merge, settings
@@ -86,7 +87,8 @@ class Start:
             "limits": type(config.limits)(**limits),  # type: ignore[arg-type] # names of Limits, values as they were
             "compaction": type(config.compaction)(**{k: v for k, v in asdict(config.compaction).items() if compaction[k] in ways}),
         }
-        body |= {k: getattr(config, k) if k in ways else () for k in ("exclude", "allow", "ask", "deny")}
+        names = {k: getattr(config, k) if k in ways else () for k in ("exclude", "allow", "ask", "deny")}
+        body |= {k: tuple(self.manifest.tools.wire_name(SERVER, n) for n in v) if self.manifest else v for k, v in names.items()}
         return Config(**body)
 
     def _launch(self, home: Home, config: Config) -> Launch:
@@ -119,7 +121,7 @@ def _of_manifest(plug: ManifestPlug) -> Start:
     python = str(environment.python) if environment else sys.executable
     places = {"python": python}
     if wants.npm:
-        places["install"] = str(npm_for(wants.npm))
+        places["install"] = str(npm_for(wants.npm, wants.npm_options))
     paths = [part for folder in (environment.paths if environment else ()) for part in ("--path", str(folder))]
     fork = manifest.fork
     zygote = [*python_host(python), "zygote", "--entry", fork.entry, "--preload", fork.preload, *paths] if fork else []

@@ -22,6 +22,7 @@ from conformance.contract.tables import Table, listed, nearest
 from conformance.contract.templates import PLACES, VALUES, check, check_json, placeholders
 from conformance.contract.vocabulary import CAPABILITIES, DIALECTS, POSTURES
 
+PROFILES = ("quick", "default", "thorough")
 PATIENCE_MOST = 60.0  # seconds; REQUIREMENTS, rule 9
 MODES = ("ask", "plan", "auto")
 DOORS = ("stdio", "http")
@@ -31,7 +32,7 @@ SETTINGS = (
 )  # fmt: skip
 ROOTS = ("{home}/", "{workspace}/", "{state_dir}/")
 KEYS = (
-    "harness", "version", "configuration", "command", "dialect", "model", "env", "patience", "capabilities",
+    "harness", "version", "configuration", "command", "dialect", "model", "env", "patience", "profile", "capabilities",
     "posture", "install", "fork", "files", "auth", "modes", "tools", "config", "requests", "compact",
 )  # fmt: skip
 _NPM = re.compile(r"(@[\w.-]+/)?[\w.-]+@\d[\w.+-]*")
@@ -44,10 +45,12 @@ Files = Mapping[str, str | Mapping[str, Any]]
 class Install:
     """What must be there before a life: pinned npm packages, pip requirements, packages of this distribution.
 
+    `npm_options` are further options of `npm install`, such as "--ignore-scripts".
     `say` is a sentence for people about what cannot be installed by a package manager.
     """
 
     npm: tuple[str, ...] = ()
+    npm_options: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     say: str = ""
@@ -104,7 +107,11 @@ class Requests:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest. `source` is its file; templates are not filled in yet."""
+    """A checked manifest. `source` is its file; templates are not filled in yet.
+
+    `profile` is how many examples each property gets where the user names no profile: a harness that
+    takes a second to open a session wants "quick".
+    """
 
     source: str
     harness: str
@@ -115,6 +122,7 @@ class Manifest:
     model: str = "scripted"
     env: Mapping[str, str] = field(default_factory=dict)
     patience: float = 10.0
+    profile: str = "default"
     capabilities: frozenset[str] = frozenset()
     posture: Mapping[str, Any] = field(default_factory=dict)
     install: Install = Install()
@@ -157,6 +165,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
         model=top.text("model", "scripted"),
         env=_env(top),
         patience=top.number("patience", 10.0, above=0, most=PATIENCE_MOST),
+        profile=top.one_of("profile", PROFILES, default="default"),
         capabilities=_capabilities(top),
         posture=_posture(top.table("posture")),
         install=_install(top.table("install")),
@@ -223,12 +232,12 @@ def _posture(table: Table) -> dict[str, Any]:
 
 
 def _install(table: Table) -> Install:
-    table.only("npm", "pip", "packages", "say")
+    table.only("npm", "npm_options", "pip", "packages", "say")
     npm = table.texts("npm")
     for package in npm:
         if not _NPM.fullmatch(package):
             table.fail("npm", f"{package!r} is not pinned. Write name@1.2.3: a verdict holds for one version")
-    return Install(npm, table.texts("pip"), table.texts("packages"), table.text("say", ""))
+    return Install(npm, table.texts("npm_options"), table.texts("pip"), table.texts("packages"), table.text("say", ""))
 
 
 def _fork(table: Table) -> Fork:
