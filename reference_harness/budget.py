@@ -14,8 +14,18 @@ from typing import Any
 
 from reference_harness.errors import LimitHit, UsageFault
 from reference_harness.records import (
-    Compacted, CompactionFailed, Entry, Limits, Prompted, Proceeded, Replied, ReplyLost, Requested, Started,
-    TurnEnded, Usage,
+    Compacted,
+    CompactionFailed,
+    Entry,
+    Limits,
+    Proceeded,
+    Prompted,
+    Replied,
+    ReplyLost,
+    Requested,
+    Started,
+    TurnEnded,
+    Usage,
 )  # fmt: skip
 
 DEFAULT_TURNS = 40  # requests of one turn, where the operator set no limit of turns

@@ -1,7 +1,7 @@
 """The one family of errors. A message says what happened and what to do next, and never holds a key."""
 
 
-class HarnessFault(Exception):
+class HarnessFault(Exception):  # noqa: N818 - a fault is what it is called throughout
     """Base of every error this package raises on purpose."""
 
 

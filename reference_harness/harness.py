@@ -20,8 +20,22 @@ from reference_harness.mcp_tools import Connection, Server
 from reference_harness.model import Model
 from reference_harness.pool import Pool, assemble
 from reference_harness.records import (
-    Call, Closed, Config, Configured, Decided, Decision, Entry, Opened, PoolAssembled, Proceeded, Prompted, Resumed,
-    SessionClosed, SourceFailed, ToolNote, ToolsRegistered,
+    Call,
+    Closed,
+    Config,
+    Configured,
+    Decided,
+    Decision,
+    Entry,
+    Opened,
+    PoolAssembled,
+    Proceeded,
+    Prompted,
+    Resumed,
+    SessionClosed,
+    SourceFailed,
+    ToolNote,
+    ToolsRegistered,
 )  # fmt: skip
 from reference_harness.registry import Registry
 from reference_harness.session import Settings, Transcript

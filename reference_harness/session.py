@@ -14,7 +14,18 @@ from typing import Any
 import msgspec
 
 from reference_harness.records import (
-    Call, Closed, Compacted, Config, Configured, Decided, Decision, Entry, Finished, Opened, Prompted, Replied,
+    Call,
+    Closed,
+    Compacted,
+    Config,
+    Configured,
+    Decided,
+    Decision,
+    Entry,
+    Finished,
+    Opened,
+    Prompted,
+    Replied,
 )  # fmt: skip
 
 _json = msgspec.json.Encoder()

@@ -170,7 +170,8 @@ class SQLiteStore:
         if kinds:
             where.append(f"kind IN ({','.join('?' * len(kinds))})")
             values += kinds
-        query = f"SELECT session, seq, at, body FROM journal WHERE {' AND '.join(where)} ORDER BY at, session, seq"  # noqa: S608 - only placeholders are put in
+        filters = " AND ".join(where)
+        query = f"SELECT session, seq, at, body FROM journal WHERE {filters} ORDER BY at, session, seq"  # noqa: S608 - only placeholders are put in
         try:
             for owner, seq, at, body in self._db.execute(query, values):
                 yield owner, Entry(seq, at, _decoded(body, owner, seq))

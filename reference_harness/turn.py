@@ -16,13 +16,33 @@ from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
 from reference_harness.permissions import Answer, Verdict, answered, automatic, judge, may_stand
 from reference_harness.records import (
-    Asked, Call, Closed, Decided, Finished, LimitReached, Replied, ReplyLost, Requested, Started, TurnEnded, Usage,
+    Asked,
+    Call,
+    Closed,
+    Decided,
+    Finished,
+    LimitReached,
+    Replied,
+    ReplyLost,
+    Requested,
+    Started,
+    TurnEnded,
+    Usage,
 )  # fmt: skip
 from reference_harness.registry import digest_of
 from reference_harness.session import WIRE_NAME
 from reference_harness.tools import misfit, time_limit
 from reference_harness.words import (
-    CANCELLED, CUT, CUT_BY_LENGTH, DOUBT_CANCELLED, DOUBT_CRASHED, LIMIT, NOT_OBJECT, REFUSAL, REFUSED, UNKNOWN,
+    CANCELLED,
+    CUT,
+    CUT_BY_LENGTH,
+    DOUBT_CANCELLED,
+    DOUBT_CRASHED,
+    LIMIT,
+    NOT_OBJECT,
+    REFUSAL,
+    REFUSED,
+    UNKNOWN,
 )  # fmt: skip
 
 if TYPE_CHECKING:

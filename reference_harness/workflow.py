@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reference_harness.records import (
-    Asked, Call, Closed, Decided, Entry, Finished, Proceeded, Prompted, Replied, Resumed, Started, TurnEnded,
+    Asked,
+    Call,
+    Closed,
+    Decided,
+    Entry,
+    Finished,
+    Proceeded,
+    Prompted,
+    Replied,
+    Resumed,
+    Started,
+    TurnEnded,
 )  # fmt: skip
 
 STATES = (

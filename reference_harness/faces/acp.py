@@ -18,8 +18,8 @@ from reference_harness import agents, audit, log
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
-from reference_harness.faces.stdio import streams
 from reference_harness.faces.acp_claims import claims
+from reference_harness.faces.stdio import streams
 from reference_harness.harness import Harness, Session
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer

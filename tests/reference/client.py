@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from acp import RequestError, connect_to_agent, schema
-
 from scripted import ScriptedModel, ToolServer
 
 Approver = Callable[[Any], Any]
@@ -97,13 +96,13 @@ class Life:
 
     async def open(self, tools: ToolServer, cwd: Path, **config: Any) -> str:
         made = await self.agent.new_session(
-            cwd=str(cwd), mcp_servers=[http(tools)], **{"conformance": {"config": config}}
+            cwd=str(cwd), mcp_servers=[http(tools)], conformance={"config": config}
         )
         return made.session_id
 
     async def load(self, session: str, tools: ToolServer, cwd: Path, **config: Any) -> list[dict[str, Any]]:
         answer = await self.agent.load_session(
-            cwd=str(cwd), session_id=session, mcp_servers=[http(tools)], **{"conformance": {"config": config}}
+            cwd=str(cwd), session_id=session, mcp_servers=[http(tools)], conformance={"config": config}
         )
         unfinished: list[dict[str, Any]] = answer.field_meta["conformance"]["unfinished"]
         return unfinished

@@ -15,8 +15,23 @@ from reference_harness.errors import LimitHit
 from reference_harness.permissions import Verdict, judge
 from reference_harness.pool import assemble, matches
 from reference_harness.records import (
-    Call, Closed, Compacted, Config, Decided, Decision, Entry, Finished, Limits, Prompted, Replied, Requested, Started,
-    TurnEnded, Usage, decode, encode,
+    Call,
+    Closed,
+    Compacted,
+    Config,
+    Decided,
+    Decision,
+    Entry,
+    Finished,
+    Limits,
+    Prompted,
+    Replied,
+    Requested,
+    Started,
+    TurnEnded,
+    Usage,
+    decode,
+    encode,
 )  # fmt: skip
 from reference_harness.registry import Registry, Source, digest_of, read_risk
 from reference_harness.session import Settings, Transcript
