@@ -138,9 +138,9 @@ class Episode:
         """Send a prompt and do not wait; `wait` does."""
         self._run.send_prompt(text, label)
 
-    def wait(self) -> Ended:
-        """Wait for the end of the turn (or until it is held at a planned boundary)."""
-        self.ended = self._world.do(self._run.wait())
+    def wait(self, label: str = "s1") -> Ended:
+        """Wait for the end of a session's turn (or until it is held at a planned boundary)."""
+        self.ended = self._world.do(self._run.wait(label))
         return self.ended
 
     def proceed(self, label: str = "s1") -> Ended:

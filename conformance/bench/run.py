@@ -81,7 +81,7 @@ class Run:
         self.workspaces: dict[str, str] = {}
         self.home: Home | None = None
         self.life: Life | None = None
-        self.turn_future: asyncio.Future[Any] | None = None
+        self.running: dict[str, tuple[int, asyncio.Future[Any]]] = {}  # the newest turn of each session
         self.turns = 0
         self.lives = 0
         self.config = Config()
@@ -93,7 +93,7 @@ class Run:
         if self.life is None or self.life.connection is None:
             return None
         self.life.connection.notify("session/cancel", {"sessionId": self.sessions[label].harness_id})
-        return self.turn_future
+        return self.running[label][1] if label in self.running else None
 
     # --- lives
 
@@ -207,12 +207,13 @@ class Run:
         self.stage.turn = self.turns
         self.stage.seen(Prompted, session=label, text=said, word=word, turn=self.turns)
         params = {"sessionId": session.harness_id, "prompt": [{"type": "text", "text": said}]}
-        self.turn_future = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
+        turn = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
+        self.running[label] = (self.turns, turn)
 
     async def prompt(self, text: str = "Please do the work.", label: str = "s1") -> Ended:
         """Send a prompt and wait until its turn is over, one way or another."""
         self.send_prompt(text, label)
-        return await self.wait()
+        return await self.wait(label)
 
     async def proceed(self, label: str = "s1") -> Ended:
         """Take up the interrupted turn: session/continue, or the fixed prompt where that is not served."""
@@ -223,23 +224,24 @@ class Run:
         self.turns += 1
         self.stage.turn = self.turns
         self.stage.seen(Proceeded, session=label, turn=self.turns)
-        self.turn_future = self.life.start_turn(
-            session, self.turns, "_conformance/session/continue", {"sessionId": session.harness_id}, proceeds=True)  # fmt: skip
-        return await self.wait()
+        params = {"sessionId": session.harness_id}
+        turn = self.life.start_turn(session, self.turns, "_conformance/session/continue", params, proceeds=True)
+        self.running[label] = (self.turns, turn)
+        return await self.wait(label)
 
-    async def wait(self, *, until_held: bool = True) -> Ended:
-        """Wait for the end of the turn. Patience counts from the last thing that was seen."""
-        assert self.life is not None and self.turn_future is not None
-        life = self.life
+    async def wait(self, label: str = "s1", *, until_held: bool = True) -> Ended:
+        """Wait for the end of a session's turn. Patience counts from the last thing that was seen."""
+        assert self.life is not None
+        life, (number, turn) = self.life, self.running[label]
         crashed = asyncio.ensure_future(self.stage.crashed.wait())
         held = asyncio.ensure_future(self.stage.held.wait() if until_held else asyncio.Event().wait())
-        waited: set[asyncio.Future[Any]] = {self.turn_future, crashed, life.exit.gone, held}
+        waited: set[asyncio.Future[Any]] = {turn, crashed, life.exit.gone, held}
         try:
             await self._patiently(waited)
         finally:
             crashed.cancel()
             held.cancel()
-        return await self._ended(life, self.turn_future, held)
+        return await self._ended(life, turn, number)
 
     async def _patiently(self, waited: set[asyncio.Future[Any]]) -> None:
         seen, since = -1, time.monotonic()
@@ -252,14 +254,14 @@ class Run:
             elif time.monotonic() - since > self.host.patience:
                 return
 
-    async def _ended(self, life: Life, turn: asyncio.Future[Any], held: asyncio.Future[Any]) -> Ended:
+    async def _ended(self, life: Life, turn: asyncio.Future[Any], number: int) -> Ended:
         if self.stage.crashed.is_set():
             await self.bury()
             return Ended("crashed")
         if turn.done() and life.alive:
-            return Ended("ended", self._last_end())
+            return Ended("ended", self._end_of(number))
         if life.exit.gone.done() or not life.alive:
-            last = self._last_end()
+            last = self._end_of(number)
             await self.bury()
             return Ended("ended", last) if last else Ended("died")
         if self.stage.held.is_set():
@@ -268,19 +270,19 @@ class Run:
         self.stage.seen(Noted, text=f"the turn did not end within {self.host.patience:g} s of silence")
         return Ended("silent")
 
-    def _last_end(self) -> TurnEnded | None:
-        ends = [o for o in self.stage.recorder.observations if isinstance(o, TurnEnded) and o.turn == self.turns]
+    def _end_of(self, number: int) -> TurnEnded | None:
+        ends = [o for o in self.stage.recorder.observations if isinstance(o, TurnEnded) and o.turn == number]
         return ends[0] if ends else None
 
     async def cancel(self, label: str = "s1", *, answer_open: bool = True) -> Ended:
         """session/cancel; open questions are answered with cancelled, as ACP demands; waits for the end."""
         assert self.life is not None and self.life.connection is not None
         session = self.sessions[label]
-        self.stage.seen(CancelSent, session=label, turn=self.turns)
+        self.stage.seen(CancelSent, session=label, turn=self.running[label][0] if label in self.running else 0)
         self.life.connection.notify("session/cancel", {"sessionId": session.harness_id})
         if answer_open:
             self.host.approver.cancel_open(session)
-        return await self.wait(until_held=False)
+        return await self.wait(label, until_held=False)
 
     # --- the operator
 
@@ -307,8 +309,9 @@ class Run:
         self.stage.turn = self.turns
         self.stage.seen(Configured, session=label, what="compact", value=text)
         params = {"sessionId": session.harness_id, "prompt": [{"type": "text", "text": text}]}
-        self.turn_future = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
-        return await self.wait()
+        turn = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
+        self.running[label] = (self.turns, turn)
+        return await self.wait(label)
 
     def see_files(self, root: str) -> None:
         """Note digests and modes of the harness's own files ("state": HOME and state folder) or of the workspace."""

@@ -82,6 +82,23 @@ def test_perm_03_a_late_answer_is_no_permission(world: World) -> None:
     expect(trace, ran_nothing(["c1"]))
 
 
+@check("PERM-03")
+def test_perm_03_an_answer_of_another_session_is_no_permission(world: World) -> None:
+    """Two sessions ask at once about equal calls; one is allowed, the other hears nothing."""
+    world.needs("sessions")
+    wanted = script(reply(call("c1", "wipe", target="ledger")), DONE)
+    with world.episode(wanted, answers=answers("never")) as episode:
+        other = episode.open(script(reply(call("c2", "wipe", target="ledger")), DONE))
+        episode.send_prompt()
+        episode.until(lambda o: type(o).__name__ == "Asked")
+        episode.prompt(label=other)
+        episode.quiet(0.1)
+        episode.cancel()
+        trace = episode.trace
+    control(trace, asked_each(["c1"]), ran_once_each(["c2"]))
+    expect(trace, ran_nothing(["c1"]))
+
+
 @check("PERM-04")
 @given(calls=batches("destructive", max_size=2), second=arguments())
 def test_perm_04_what_runs_is_what_was_approved(world: World, calls: Calls, second: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.contract import Answer, Call, Option, ToolResult
@@ -10,8 +11,6 @@ from conformance.saboteurs.miniature import Miniature
 from conformance.saboteurs.saboteur import saboteur
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conformance.contract import Turn
     from conformance.saboteurs.miniature_guards import Session
     from conformance.saboteurs.miniature_state import CallState, Message, Record
@@ -79,6 +78,26 @@ class ActsOnLateAnswers(Miniature):
         await asyncio.shield(self.spawn(keep()))
 
 
+@saboteur(fails={"PERM-03"}, because="ran")
+class SharesAnswers(Miniature):
+    """Takes the approval of an equal call in another session for its own."""
+
+    async def put_question(self, s: Session, call: Call, turn: Turn) -> None:
+        """Wait for whichever answer comes first."""
+        import asyncio
+
+        waiting: dict[str, asyncio.Future[Answer]] = self.__dict__.setdefault("waiting", {})
+        shared = waiting.setdefault(call.tool, asyncio.get_running_loop().create_future())
+        own = self.spawn(self.decide(s, call, turn))
+        await asyncio.wait({own, shared}, return_when=asyncio.FIRST_COMPLETED)
+        answer = own.result() if own.done() else shared.result()
+        if not shared.done():
+            shared.set_result(answer)
+        waiting.pop(call.tool, None)
+        option = answer.option.value if isinstance(answer.option, Option) else "none"
+        self.write(s, {"t": "decided", "id": call.id, "option": option})
+
+
 @saboteur(fails={"PERM-04"}, because="other arguments")
 class SwapsArguments(Miniature):
     """Runs each call of a tool with the arguments of the last one that was asked about."""
@@ -113,7 +132,7 @@ class GrantsForAllSessions(Miniature):
     def mark(self, call: Call) -> Path:
         """Where the grant is kept."""
         what = f"{call.tool} {call.arguments.get('target')}".encode("utf-8", "replace")
-        return self.path("grants").with_name(f"{hashlib.sha256(what).hexdigest()}.grant")
+        return Path(self.setup.state_dir) / f"{hashlib.sha256(what).hexdigest()}.grant"
 
     def decide_unasked(self, s: Session, call: Call) -> Option | None:
         """Look it up by what it does."""
