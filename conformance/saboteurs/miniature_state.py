@@ -144,6 +144,8 @@ class State:
     tokens: int = 0
     started: int = 0
     context: int = 0  # input tokens of the last reply, as reported
+    set_off: int = 0  # context that set off the last compaction
+    squeezed: int = 0  # compactions since the context last got smaller by one
     compaction_failed: bool = False
 
     @property
@@ -196,6 +198,8 @@ class State:
         self.batch = [CallState(Call(c["id"], c["tool"], c["arguments"]), c["problem"]) for c in record["calls"]]
         self.calls |= {c.call.id: c for c in self.batch}
         self.stop, self.context, self.request_open = record["stop"], record["context"], False
+        if self.context < self.set_off:
+            self.squeezed = 0
         self.due = self.stop != "refusal" and bool(self.batch or self.stop == "pause_turn")
         self.tokens += record["tokens"]
 
@@ -237,7 +241,8 @@ class State:
         self.push("user", record["head"])
         for message in kept:
             self.push(message["role"], message["content"])
-        self.context, self.compaction_failed = 0, False
+        self.set_off, self.context, self.compaction_failed = self.context, 0, False
+        self.squeezed += 1
 
     def on_not_compacted(self, _record: Record) -> None:
         """Note that no summary was usable."""

@@ -53,6 +53,7 @@ class Talk(Sessions):
     default_limit = 50  # main requests for one prompt
     keep_last = 4  # messages
     summary_tries = 3
+    most_squeezes = 1  # compactions in a row that leave the context as large as it was
 
     # --- budget -----------------------------------------------------------------------------------
 
@@ -202,9 +203,10 @@ class Talk(Sessions):
     # --- compaction -------------------------------------------------------------------------------
 
     def compaction_due(self, s: Session) -> bool:
-        """Whether the last reply reported more input than the threshold; not again after it failed."""
+        """Whether the last reply reported more input than the threshold; not again where it failed or did not help."""
         at = s.setup.config.compaction.at
-        return at is not None and s.state.context > at and not s.state.compaction_failed
+        hopeless = s.state.compaction_failed or s.state.squeezed >= self.most_squeezes
+        return at is not None and s.state.context > at and not hopeless
 
     def cut_point(self, s: Session) -> int:
         """Find the first message that stays word for word; a result stays with its call."""
