@@ -131,7 +131,7 @@ def at_most_one_effect(trace: Trace) -> Findings:
 def nothing_starts_after_a_stop(trace: Trace) -> Findings:
     """Behind an acknowledged cancel, limit or error no tool and no main request starts until the next prompt."""
     for end in ends(trace):
-        if end.stop == "end_turn" or end.again:
+        if end.stop == "end_turn" or end.again or _another_at_work(trace, end):
             continue
         following = [s.seq for s in turn_starts(trace, end.session) if s.seq > end.seq]
         until = following[0] if following else len(trace)
@@ -140,6 +140,13 @@ def nothing_starts_after_a_stop(trace: Trace) -> Findings:
                 yield late.seq, f"{late.tool} started after the turn had ended ({end.stop or 'error'})"
             if isinstance(late, Requested) and late in main_requests(trace, end.session):
                 yield late.seq, f"a main request was sent after the turn had ended ({end.stop or 'error'})"
+
+
+def _another_at_work(trace: Trace, end: TurnEnded) -> bool:
+    """A prompt that was refused, or waited, while another turn of its session was open: its end stops nothing."""
+    ended = {e.turn: e.seq for e in reversed(ends(trace))}
+    begun = [s.turn for s in turn_starts(trace, end.session) if s.seq < end.seq and s.life == end.life]
+    return any(t != end.turn and ended.get(t, len(trace)) > end.seq for t in begun)
 
 
 @invariant("ALL-07", needs={Witness.WIRE, Witness.FILES})
