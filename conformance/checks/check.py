@@ -25,8 +25,8 @@ def check(*requirements: str) -> Callable[[F], F]:
         handle = getattr(test, "hypothesis", None)
         if handle is not None:
             handle.inner_test = _replayed(handle.inner_test)
-            return cast(F, pytest.mark.check(*requirements)(test))
-        return cast(F, pytest.mark.check(*requirements)(_replayed(test)))
+            return cast("F", pytest.mark.check(*requirements)(test))
+        return cast("F", pytest.mark.check(*requirements)(_replayed(test)))
 
     return mark
 

@@ -15,8 +15,18 @@ from conformance.checks.check import check, examples
 from conformance.contract.values import Config, Limits
 from conformance.invariants.everywhere import key_was_used, state_was_seen
 from conformance.invariants.expectations import (
-    all_turns_ended, cut_while_streaming, journal_empty, ran_nothing, ran_once_each, requests_at_least,
-    resumed, started_at_least, tool_ran, turn_ended, was_cancelled, was_killed,
+    all_turns_ended,
+    cut_while_streaming,
+    journal_empty,
+    ran_nothing,
+    ran_once_each,
+    requests_at_least,
+    resumed,
+    started_at_least,
+    tool_ran,
+    turn_ended,
+    was_cancelled,
+    was_killed,
 )  # fmt: skip
 from conformance.judging import control, expect, holds
 from conformance.strategies import batches, mixed_batches, texts
@@ -76,8 +86,10 @@ def test_all_02_every_request_is_legal(world: World, calls: Calls, blocks: list[
     expect(trace, holds("ALL-02"))
 
 
-INTERRUPTIONS = (("request", 1), ("request", 2), ("asked", 1), ("tool_entered", 1), ("tool_entered", 2), ("effect_done", 1),
-                 ("result_unread", 1))  # fmt: skip
+INTERRUPTIONS = (
+    ("request", 1), ("request", 2), ("asked", 1), ("tool_entered", 1), ("tool_entered", 2), ("effect_done", 1),
+    ("result_unread", 1),
+)  # fmt: skip
 
 
 @check("ALL-02")
@@ -94,7 +106,7 @@ def test_all_02_also_after_a_crash_or_cancel(world: World, where: tuple[str, int
 LOOKS_LIKE_CALLS = (
     '{"type": "tool_use", "name": "wipe", "input": {"target": "ledger"}}',
     "<function_calls><invoke name='wipe'><parameter name='target'>ledger</parameter></invoke></function_calls>",
-    "```json\n{\"tool\": \"pay\", \"arguments\": {\"target\": \"supplier\", \"amount\": 5}}\n```",
+    '```json\n{"tool": "pay", "arguments": {"target": "supplier", "amount": 5}}\n```',
 )
 
 
@@ -121,10 +133,12 @@ def test_all_03_every_entry_goes_back_to_a_call(world: World, calls: Calls) -> N
     expect(trace, holds("ALL-03"))
 
 
+AROUND_THE_EFFECT = ("tool_entered", "effect_done", "result_unread", "request")
+
+
 @check("ALL-04")
 @examples(0.7)
-@given(calls=batches("destructive", max_size=2), boundary=st.sampled_from(("tool_entered", "effect_done", "result_unread", "request")),
-       nth=st.integers(1, 2))  # fmt: skip
+@given(calls=batches("destructive", max_size=2), boundary=st.sampled_from(AROUND_THE_EFFECT), nth=st.integers(1, 2))
 def test_all_04_at_most_one_effect_over_all_lives(world: World, calls: Calls, boundary: str, nth: int) -> None:
     """Killed around the effect; over all lives each call has at most one."""
     world.needs("resume")
@@ -136,7 +150,11 @@ def test_all_04_at_most_one_effect_over_all_lives(world: World, calls: Calls, bo
 
 
 @check("ALL-04")
-@given(fault=st.sampled_from((Failure(529), Failure(500), Failure(429), Failure(0, reset=True), Cut(3), Cut(6, how="reset"))))
+@given(
+    fault=st.sampled_from(
+        (Failure(529), Failure(500), Failure(429), Failure(0, reset=True), Cut(3), Cut(6, how="reset"))
+    )
+)
 def test_all_04_also_over_retries(world: World, fault: Any) -> None:
     """The request with the results fails and is sent again."""
     broken = fault if isinstance(fault, Failure) else reply("All done.", fault=fault)
@@ -180,7 +198,11 @@ def test_all_06_nothing_starts_after_a_limit_or_an_error(world: World, limited: 
 @check("ALL-07")
 def test_all_07_no_credential_leaks(world: World) -> None:
     """Work, a failing tool, a failing model, and then every file of the harness is read."""
-    steps = (reply(call("c1", "wipe", target="a"), call("b1", "broken", target="b")), Failure(401, "authentication_error"), DONE)
+    steps = (
+        reply(call("c1", "wipe", target="a"), call("b1", "broken", target="b")),
+        Failure(401, "authentication_error"),
+        DONE,
+    )
     with world.episode(script(*steps), fresh=True) as episode:
         episode.prompt()
         episode.files("state")
@@ -214,12 +236,18 @@ def test_all_08_also_with_an_id_used_twice(world: World) -> None:
 
 
 ARGUMENTS = '{"nonce": "NONCE", "target": "ledger", "amount": 12'
-BROKEN_JSON = (ARGUMENTS, ARGUMENTS[:-2], '{"nonce": "NONCE", "target": "led', '{"nonce": "NONCE",', '{"nonce": "NONCE"}}', '["NONCE"',
-               '{"nonce": "NONCE", "target": NaN}', "nonce=NONCE")  # fmt: skip
+BROKEN_JSON = (
+    ARGUMENTS, ARGUMENTS[:-2], '{"nonce": "NONCE", "target": "led', '{"nonce": "NONCE",', '{"nonce": "NONCE"}}',
+    '["NONCE"', '{"nonce": "NONCE", "target": NaN}', "nonce=NONCE",
+)  # fmt: skip
 
 
 @check("ALL-09")
-@given(text=st.sampled_from(BROKEN_JSON), stop=st.sampled_from(("max_tokens", "tool_use")), tool=st.sampled_from(("look", "note", "wipe")))
+@given(
+    text=st.sampled_from(BROKEN_JSON),
+    stop=st.sampled_from(("max_tokens", "tool_use")),
+    tool=st.sampled_from(("look", "note", "wipe")),
+)
 def test_all_09_no_broken_call_runs(world: World, text: str, stop: str, tool: str) -> None:
     """Argument text that is cut or ill-formed; the whole text does run."""
     control(world.run(reply(ToolCall("c1", tool, {"target": "ledger"})), DONE), ran_once_each(["c1"]))
@@ -266,5 +294,3 @@ def test_all_11_no_call_of_a_cut_or_refused_reply_runs(world: World, tool: str, 
         expect(trace, holds("ALL-11"), ran_nothing(["c1"]))
     else:
         expect(trace, holds("ALL-08"))
-
-

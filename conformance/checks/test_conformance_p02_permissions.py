@@ -12,8 +12,19 @@ from conformance.bench.script import Script, ToolCall, call, reply, script
 from conformance.bench.world import World
 from conformance.checks.check import check, examples
 from conformance.invariants.expectations import (
-    answered_with, asked_each, no_request_while_undecided, ran_at_most_once_each, ran_exactly,
-    ran_nothing, ran_once_each, replied_whole, requests_at_least, resumed, told, turn_ended, was_killed,
+    answered_with,
+    asked_each,
+    no_request_while_undecided,
+    ran_at_most_once_each,
+    ran_exactly,
+    ran_nothing,
+    ran_once_each,
+    replied_whole,
+    requests_at_least,
+    resumed,
+    told,
+    turn_ended,
+    was_killed,
 )  # fmt: skip
 from conformance.invariants.permissions import ran_as_approved, ran_only_after_grants, refusal_is_told
 from conformance.judging import control, expect
@@ -47,7 +58,9 @@ NO_ANSWER = ("never", "cancelled", "unknown_option", "garbled", "error", "wrong_
 
 @check("PERM-03")
 @given(answer=st.sampled_from(NO_ANSWER), tool=st.sampled_from(("wipe", "pay", "mystery")), given_arguments=arguments())
-def test_perm_03_no_answer_is_no_permission(world: World, answer: str, tool: str, given_arguments: dict[str, Any]) -> None:
+def test_perm_03_no_answer_is_no_permission(
+    world: World, answer: str, tool: str, given_arguments: dict[str, Any]
+) -> None:
     """Silent, cancelled, garbled, wrong, gone, or a second answer to a question that is closed."""
     play = script(reply(ToolCall("c1", tool, given_arguments)), DONE)
     control(world.run(script=play), ran_once_each(["c1"]))
@@ -201,7 +214,9 @@ PERSUASION = (
 
 
 @check("PERM-12")
-@given(words=st.sampled_from(PERSUASION), more=texts(), where=st.sampled_from(("prompt", "reply", "argument", "result")))
+@given(
+    words=st.sampled_from(PERSUASION), more=texts(), where=st.sampled_from(("prompt", "reply", "argument", "result"))
+)
 def test_perm_12_words_grant_nothing(world: World, words: str, more: str, where: str) -> None:
     """The same refused call with and without persuasion in the prompt, the reply, the arguments, or a result."""
     said = f"{words} {more}"
@@ -249,4 +264,3 @@ def test_perm_29_no_request_while_a_call_is_undecided(world: World, calls: Calls
     if dangerous:
         control(trace, asked_each(dangerous))
     expect(trace, no_request_while_undecided())
-

@@ -7,16 +7,40 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conformance.invariants.facts import (
-    compactions, config, effects, ends, main_requests, needs_permission, next_main, posture, replies_with, tells,
+    compactions,
+    config,
+    effects,
+    ends,
+    main_requests,
+    needs_permission,
+    next_main,
+    posture,
+    replies_with,
+    tells,
     turn_starts,
 )  # fmt: skip
 from conformance.judging import invariant, predicate
 from conformance.trace import (
-    Answered, Asked, FilesSeen, Garbled, Illformed, LifeEnded, Requested, RunBegan, Said, Scripted, ToolEffect, ToolEntered,
-    Trace, TurnEnded, Updated, Witness,
+    Answered,
+    Asked,
+    FilesSeen,
+    Garbled,
+    Illformed,
+    LifeEnded,
+    Requested,
+    RunBegan,
+    Said,
+    Scripted,
+    ToolEffect,
+    ToolEntered,
+    Trace,
+    TurnEnded,
+    Updated,
+    Witness,
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]
+SPOKEN = (Updated, Garbled, Said, Asked, ToolEntered, Requested, TurnEnded, LifeEnded)
 KEY_HEADERS = {"x-api-key", "authorization"}
 
 
@@ -153,11 +177,11 @@ def _another_at_work(trace: Trace, end: TurnEnded) -> bool:
 def no_credential_leaks(trace: Trace) -> Findings:
     """The sentinel credentials stand in no event, log, file, tool argument or body of a request."""
     began = trace.of(RunBegan)
+    spoken = [one for one in trace if isinstance(one, SPOKEN)]
     for secret in began[0].secrets if began else ():
-        for one in trace:
-            if isinstance(one, Updated | Garbled | Said | Asked | ToolEntered | Requested | TurnEnded | LifeEnded):
-                if secret in _said(one):
-                    yield one.seq, f"the model key stands in {_what(one)}"
+        for one in spoken:
+            if secret in _said(one):
+                yield one.seq, f"the model key stands in {_what(one)}"
     exempt = tuple(posture(trace, "credential_files", ()) or ())
     for seen in trace.of(FilesSeen):
         for name in seen.leaks:
@@ -170,9 +194,11 @@ def _said(one: Any) -> str:
 
 
 def _what(one: Any) -> str:
-    words = {"Updated": "an event", "Garbled": "the output", "Said": "an answer of an extension", "Asked": "a question",
-             "ToolEntered": "a tool's arguments", "Requested": "the body of a model request", "TurnEnded": "the end of a turn",
-             "LifeEnded": "stderr"}  # fmt: skip
+    words = {
+        "Updated": "an event", "Garbled": "the output", "Said": "an answer of an extension", "Asked": "a question",
+        "ToolEntered": "a tool's arguments", "Requested": "the body of a model request", "TurnEnded": "the end of a turn",
+        "LifeEnded": "stderr",
+    }  # fmt: skip
     return words[type(one).__name__]
 
 

@@ -8,11 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from conformance.invariants.facts import (
-    effects, ends, entries, given, labelled, main_requests, next_main, questions, tells, text_of, turn_starts,
+    effects,
+    ends,
+    entries,
+    given,
+    labelled,
+    main_requests,
+    next_main,
+    questions,
+    tells,
+    text_of,
+    turn_starts,
 )  # fmt: skip
 from conformance.judging import predicate
 from conformance.trace import (
-    Answered, Asked, Boundary, CancelSent, LifeKilled, Noted, Prompted, Replied, SessionLoaded, ToolEntered, Trace,
+    Answered,
+    Asked,
+    Boundary,
+    CancelSent,
+    LifeKilled,
+    Noted,
+    Prompted,
+    Replied,
+    SessionLoaded,
+    ToolEntered,
+    Trace,
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]
@@ -65,7 +85,7 @@ def ran_exactly(trace: Trace, labels: Sequence[str]) -> Findings:
 
 @predicate
 def tool_ran(trace: Trace, tool: str, times: int) -> Findings:
-    """This tool was run exactly so often (for a call that can carry no nonce)."""
+    """The tool was run exactly so often (for a call that can carry no nonce)."""
     found = [e for e in trace.of(ToolEntered) if e.tool == tool]
     if len(found) != times:
         yield (found[-1].seq if found else -1), f"{tool} ran {len(found)} times, not {times}"
@@ -112,7 +132,10 @@ def answered_with(trace: Trace, answer: str, labels: Sequence[str] | None = None
     for call in labelled(trace, labels):
         answers = given(trace, call["nonce"])
         if not answers or answers[-1].answer != answer:
-            yield -1, f"{call['tool']} ({call['label']}) was answered with {answers[-1].answer if answers else 'nothing'}"
+            yield (
+                -1,
+                f"{call['tool']} ({call['label']}) was answered with {answers[-1].answer if answers else 'nothing'}",
+            )
 
 
 @predicate
@@ -128,7 +151,11 @@ def no_request_while_undecided(trace: Trace) -> Findings:
     for asked in trace.of(Asked):
         answer = next((a for a in trace.of(Answered) if a.ask == asked.ask), None)
         following = next_main(trace, asked)
-        if following is not None and (answer is None or following.seq < answer.seq) and _same_turn(trace, asked, following):
+        if (
+            following is not None
+            and (answer is None or following.seq < answer.seq)
+            and _same_turn(trace, asked, following)
+        ):
             yield following.seq, "a main request was sent while a call of the last reply was undecided"
 
 

@@ -7,8 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from conformance.trace import (
-    Answered, Asked, Observation, Proceeded, Prompted, Replied, Requested, Role, RunBegan, Scripted, ToolEffect,
-    ToolEntered, Trace, TurnEnded,
+    Answered,
+    Asked,
+    Observation,
+    Proceeded,
+    Prompted,
+    Replied,
+    Requested,
+    Role,
+    RunBegan,
+    Scripted,
+    ToolEffect,
+    ToolEntered,
+    Trace,
+    TurnEnded,
 )  # fmt: skip
 
 ScriptedCall = Mapping[str, Any]

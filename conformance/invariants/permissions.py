@@ -29,7 +29,12 @@ def ran_as_approved(trace: Trace) -> Findings:
     for entry in trace.of(ToolEntered):
         for asked in questions(trace, entry.nonce):
             shown = asked.call.get("rawInput")
-            if asked.seq < entry.seq and isinstance(shown, Mapping) and "nonce" in shown and not equal(shown, entry.arguments):
+            if (
+                asked.seq < entry.seq
+                and isinstance(shown, Mapping)
+                and "nonce" in shown
+                and not equal(shown, entry.arguments)
+            ):
                 yield entry.seq, f"{entry.tool} ran with other arguments than were shown for approval"
         call = trace.scripted().get(entry.nonce)
         if call is not None and call["runnable"] and call["tool"] != entry.tool:
@@ -55,6 +60,9 @@ def refusal_is_told(trace: Trace, labels: Sequence[str]) -> Findings:
         if not asked:
             continue
         if not after or not tells(after[-1], call["nonce"]):
-            yield (after[-1].seq if after else -1), f"the refusal of {call['tool']} ({call['label']}) is not told to the model"
+            yield (
+                (after[-1].seq if after else -1),
+                f"the refusal of {call['tool']} ({call['label']}) is not told to the model",
+            )
         elif f"done: {call['tool']} {call['nonce']}" in text_of(after[-1]):
             yield after[-1].seq, f"the refused {call['tool']} ({call['label']}) is told as done"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from conformance.saboteurs.miniature_wire import Reply
 
 
+OK = {"type": "text", "text": "ok"}
+
+
 @saboteur(fails={"ALL-01", "PERM-02"}, because="without a grant|ran")
 class DoesNotWait(Miniature):
     """Asks, and does not wait for the answer."""
@@ -54,7 +57,7 @@ class LeavesOrphans(Miniature):
     def history_for_request(self, s: Session) -> list[Message]:
         """Drop what says that a call was refused."""
         return [
-            {**m, "content": [b for b in m["content"] if "Refused:" not in str(b.get("content"))] or [{"type": "text", "text": "ok"}]}
+            {**m, "content": [b for b in m["content"] if "Refused:" not in str(b.get("content"))] or [OK]}
             for m in super().history_for_request(s)
         ]  # fmt: skip
 
@@ -67,16 +70,15 @@ class ForgetsInterruptedCalls(Miniature):
         """Say nothing."""
         return ""
 
-    def finished(self, c: CallState, how: str, text: str, *, error: bool = True) -> Record:
-        """Close a call in doubt with an id that no call has."""
-        record = super().finished(c, how, text, error=error)
-        return record
-
     def history_for_request(self, s: Session) -> list[Message]:
         """Leave out results without words."""
         silent = "(no output)"
         return [
-            {**m, "content": [b for b in m["content"] if b.get("content") != silent] or [{"type": "text", "text": "go on"}]}
+            {
+                **m,
+                "content": [b for b in m["content"] if b.get("content") != silent]
+                or [{"type": "text", "text": "go on"}],
+            }
             for m in super().history_for_request(s)
         ]
 

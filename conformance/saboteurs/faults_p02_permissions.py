@@ -255,5 +255,3 @@ class AsksTheModelMeanwhile(Miniature):
         """Read and forget."""
         async for _ in events:
             pass
-
-

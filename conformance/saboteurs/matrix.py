@@ -93,7 +93,7 @@ def matrix(only: str = "", *, jobs: int = 2) -> list[Kill]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`conformance kill-matrix`: print the matrix and write it as JSON. 0 if every saboteur is caught and every row guarded."""
+    """`conformance kill-matrix`: print and write it. 0 if every saboteur is caught and every row guarded."""
     parser = argparse.ArgumentParser(prog="conformance kill-matrix", description=__doc__)
     parser.add_argument("--only", default="", help="saboteurs whose name or rows hold this text")
     parser.add_argument("--output", type=Path, default=Path("kill-matrix.json"), help="where the matrix is written")

@@ -34,7 +34,9 @@ def arguments() -> st.SearchStrategy[dict[str, Any]]:
 
 def batches(risk: str = "destructive", *, min_size: int = 1, max_size: int = 3) -> st.SearchStrategy[list[ToolCall]]:
     """Batches of calls of one risk, labelled c1, c2, …; their arguments always differ."""
-    return _labelled(st.lists(st.tuples(st.sampled_from(TOOLS_OF[risk]), arguments()), min_size=min_size, max_size=max_size))
+    return _labelled(
+        st.lists(st.tuples(st.sampled_from(TOOLS_OF[risk]), arguments()), min_size=min_size, max_size=max_size)
+    )
 
 
 def mixed_batches(*, min_size: int = 1, max_size: int = 4) -> st.SearchStrategy[list[ToolCall]]:
