@@ -1,0 +1,85 @@
+"""The trace: observations in one total order, and how it is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+from conformance.trace.observation import KINDS, Observation
+from conformance.trace.run import Scripted
+from conformance.trace.witnessed import Role
+
+FORMAT = 1  # of the stored trace; raise it together with a migration and a golden file
+
+T = TypeVar("T", bound=Observation)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An immutable, ordered run of observations. `name` is the digest-free name it is shown by."""
+
+    observations: tuple[Observation, ...]
+    name: str = ""
+
+    def __iter__(self) -> Iterator[Observation]:
+        return iter(self.observations)
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    def of(self, *kinds: type[T], session: str | None = None) -> list[T]:
+        """Observations of these kinds, in order; of one session, if named."""
+        return [o for o in self.observations if isinstance(o, kinds) and session in (None, o.session)]
+
+    def between(self, start: int, end: int) -> Trace:
+        """Observations with start < seq < end."""
+        return Trace(tuple(o for o in self.observations if start < o.seq < end), self.name)
+
+    def scripted(self) -> dict[str, Mapping[str, Any]]:
+        """The scripted calls by nonce, over all sessions."""
+        return {call["nonce"]: call for s in self.of(Scripted) for call in s.calls}
+
+    def nonce(self, label: str) -> str:
+        """The nonce of the call with this label. Raises KeyError with the labels there are."""
+        found = {call["label"]: nonce for nonce, call in self.scripted().items()}
+        if label not in found:
+            raise KeyError(f"no scripted call {label!r} in this trace; there are {sorted(found)}")
+        return str(found[label])
+
+
+def to_json(observation: Observation) -> dict[str, Any]:
+    """One observation as a JSON object, `kind` first. Defaults are left out."""
+    body: dict[str, Any] = {"kind": type(observation).__name__}
+    for f in fields(observation):
+        value = getattr(observation, f.name)
+        if f.name in ("seq", "at") or value != f.default:
+            body[f.name] = value.value if isinstance(value, Enum) else value
+    return body
+
+
+def from_json(body: Mapping[str, Any]) -> Observation:
+    """The inverse of `to_json`. Raises KeyError for an unknown kind, TypeError for unknown fields."""
+    values = {k: v for k, v in body.items() if k != "kind"}
+    if "role" in values:
+        values["role"] = Role(values["role"])
+    return KINDS[body["kind"]](**values)
+
+
+def dump(trace: Trace) -> str:
+    """The trace as JSON lines: a header with the format, then one observation a line."""
+    head = json.dumps({"format": FORMAT, "name": trace.name, "observations": len(trace)})
+    return "\n".join([head, *(json.dumps(to_json(o), sort_keys=False) for o in trace)]) + "\n"
+
+
+def load(text: str) -> Trace:
+    """The inverse of `dump`. Raises ValueError if lines are missing or the format is newer."""
+    head, *lines = text.splitlines()
+    header = json.loads(head)
+    if header.get("format") != FORMAT:
+        raise ValueError(f"trace has format {header.get('format')!r}, this version reads {FORMAT}")
+    if header["observations"] != len(lines):
+        raise ValueError(f"trace is truncated: {len(lines)} of {header['observations']} observations")
+    return Trace(tuple(from_json(json.loads(line)) for line in lines), header["name"])
