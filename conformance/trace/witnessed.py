@@ -43,7 +43,7 @@ class Requested(Observation):
 
 @dataclass(frozen=True, kw_only=True)
 class Illformed(Observation):
-    """The request broke a published rule of its dialect and got the provider's 4xx. `source` says where the rule stands."""
+    """The request broke a published rule of its dialect, which `source` states, and got the provider's 4xx."""
 
     witness = Witness.WIRE
     request: int
