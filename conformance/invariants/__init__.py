@@ -1,5 +1,5 @@
 """Pure predicates over traces: invariants that watch every run, and expectations of single checks."""
 
-from conformance.invariants import everywhere, expectations, permissions
+from conformance.invariants import budgets, events, everywhere, expectations, permissions, registry, sessions, workflow
 
-__all__ = ["everywhere", "expectations", "permissions"]
+__all__ = ["budgets", "events", "everywhere", "expectations", "permissions", "registry", "sessions", "workflow"]
