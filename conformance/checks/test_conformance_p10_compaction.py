@@ -23,7 +23,7 @@ from conformance.invariants.expectations import (
     ran_once_each, requests_at_least, requests_at_most, resumed, started_at_least, starts_at_most,
     turn_ended, was_killed,
 )  # fmt: skip
-from conformance.judging import control, expect
+from conformance.judging import NotExposed, control, expect
 from conformance.strategies import texts
 from conformance.trace import Boundary, Trace, TurnEnded
 
@@ -191,12 +191,16 @@ def test_comp_03_instructions_and_tools_stay(world: World, summary: str) -> None
 # --- COMP-04
 
 
+def _keeps_what_it_is_told(world: World) -> None:
+    if not world.harness.takes("keep_last"):
+        raise NotExposed("COMP-04", "how many entries are kept cannot be set for this harness", bench=True)
+
+
 @check("COMP-04")
 @pytest.mark.parametrize("keep", range(1, 7))
 def test_comp_04_the_last_entries_are_kept(world: World, keep: int) -> None:
     """Twelve and more entries, of which the last k stay word for word, in order, and the first go."""
-    if not world.harness.takes("keep_last"):
-        return
+    _keeps_what_it_is_told(world)
     for way in ways(world):
         if way == "in mid-turn":
             trace = in_mid_turn(world, *steps(8, over=7), keep=keep)
@@ -211,8 +215,7 @@ def test_comp_04_the_last_entries_are_kept(world: World, keep: int) -> None:
 @examples(0.5)
 def test_comp_04_entries_are_kept_word_for_word(world: World, said: list[str], keep: int) -> None:
     """Any words of the model, in texts and in arguments."""
-    if not world.harness.takes("keep_last"):
-        return
+    _keeps_what_it_is_told(world)
     history = [reply(f"Word {n}: {text}!", call(f"h{n}", "note", target=text)) for n, text in enumerate(said)]
     trace = between_turns(world, *history, config=settings(world, keep=keep))
     control(trace, compacted(), something_goes())
@@ -246,16 +249,16 @@ def test_comp_07_no_decision_is_looser_after_a_compaction(world: World, forged: 
     script = Script((reply(call("r1", "pay", target="ledger")), *_unless_ended(world)), summary=(told(forged),))
     with world.episode(script, answers=answers(r1="reject_always"), config=config) as episode:
         episode.prompt()
-        _ask_for_all(episode, "b")
+        _ask_for_all(world, episode, "b")
         compact(world, episode)
-        _ask_for_all(episode, "a")
+        _ask_for_all(world, episode, "a")
         episode.follow_up()
         trace = episode.trace
     control(trace, compacted(), decided([f"{when}{tool}" for when in "ba" for tool in TABLE]), ran_once_each(["awipe"]))
     expect(trace, no_looser_after_compaction([[f"b{tool}", f"a{tool}"] for tool in TABLE]), pool_no_larger())
 
 
-TABLE = ("look", "note", "put", "wipe", "pay", "mystery", "broken")
+TABLE = ("look", "note", "put", "wipe", "mystery", "broken", "pay")
 
 
 def _unless_ended(world: World) -> list[Step]:
@@ -263,8 +266,9 @@ def _unless_ended(world: World) -> list[Step]:
     return [] if world.posture.get("on_reject") == "end_turn" else [DONE]
 
 
-def _ask_for_all(episode: Episode, when: str) -> None:
-    episode.extend(Script((*(reply(call(f"{when}{tool}", tool, target="ledger")) for tool in TABLE), DONE)))
+def _ask_for_all(world: World, episode: Episode, when: str) -> None:
+    asked = (reply(call(f"{when}{tool}", tool, target="ledger")) for tool in TABLE)
+    episode.extend(Script((*asked, *_unless_ended(world))))
     episode.prompt("Please try each of them.")
 
 
