@@ -1,5 +1,9 @@
 """Pure predicates over traces: invariants that watch every run, and expectations of single checks."""
 
-from conformance.invariants import budgets, events, everywhere, expectations, permissions, registry, sessions, workflow
+from conformance.invariants import (
+    budgets, compaction, events, everywhere, expectations, permissions, registry, sessions, workflow,
+)  # fmt: skip
 
-__all__ = ["budgets", "events", "everywhere", "expectations", "permissions", "registry", "sessions", "workflow"]
+__all__ = [
+    "budgets", "compaction", "events", "everywhere", "expectations", "permissions", "registry", "sessions", "workflow",
+]  # fmt: skip
