@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 
 from conformance.bench.canaries import SLOW, STANDARD
 from conformance.bench.plan import REFUSE
-from conformance.bench.player import resolve
 from conformance.bench.script import ToolCall, call, reply
 from conformance.bench.world import World
 from conformance.checks.check import check, examples
-from conformance.invariants.expectations import ran_nothing, ran_once_each, requests_at_least, started_at_least, told
-from conformance.invariants.facts import main_requests
+from conformance.invariants.expectations import (
+    ran_nothing, ran_once_each, replied_whole, requests_at_least, started_at_least, told,
+)  # fmt: skip
 from conformance.invariants.registry import (
-    each_reached_its_own, nothing_ran_but, offered, ran_as_its_own_tool, session_goes_on,
+    each_reached_its_own, nothing_ran_but, offered, ran_as_its_own_tool, session_goes_on, wire_name,
 )  # fmt: skip
 from conformance.judging import control, expect
 from conformance.strategies import arguments
-from conformance.trace import Trace
 
 DONE = reply("All done.")
 TOOLS = (*(tool for tool in STANDARD if tool is not SLOW), replace(SLOW, seconds=0.01))
@@ -34,14 +33,13 @@ Arguments = dict[str, Any]
 
 
 @check("REG-02")
-@given(order=st.permutations([tool.name for tool in TOOLS]), cuts=st.sets(st.integers(1, len(TOOLS) - 1)))
+@given(order=st.permutations([tool.name for tool in TOOLS]), size=st.integers(1, len(TOOLS)))
 def test_reg_02_each_tool_offered_stands_for_one_tool_and_that_one_runs(
-    world: World, order: Sequence[str], cuts: set[int]
+    world: World, order: Sequence[str], size: int
 ) -> None:
     """Every canary is called once, in any order, one by one or in batches of any size."""
     calls = [call(f"c{i}", tool, target=f"record {i}") for i, tool in enumerate(order, 1)]
-    edges = [0, *sorted(cuts), len(calls)]
-    batches = [calls[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    batches = [calls[i : i + size] for i in range(0, len(calls), size)]
     trace = world.run(*(reply(*batch) for batch in batches), DONE, tools=TOOLS)
     if world.posture.get("deferred") != "yes":
         control(trace, offered(["look"]))
@@ -100,7 +98,7 @@ def test_reg_04_a_call_without_what_is_required_has_no_effect_and_is_told(
 def _has_no_effect(world: World, fitting: ToolCall, unfit: ToolCall) -> None:
     control(world.run(reply(fitting), DONE), ran_once_each(["c1"]))
     trace = world.run(reply(unfit), DONE)
-    control(trace, requests_at_least(2))
+    control(trace, replied_whole(1))
     expect(trace, nothing_ran_but([], UNFIT), told(["c1"]))
 
 
@@ -121,12 +119,6 @@ STRANGERS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def wire_name(trace: Trace, tool: str) -> str:
-    """The name under which the harness offers a canary; its own where it is offered by search only."""
-    found = (resolve(tool, request.tools) for request in main_requests(trace))
-    return next((name for name in found if name), tool)
-
-
 @check("REG-05")
 @examples(3)
 @given(tool=st.sampled_from(("wipe", "pay", "mystery", "look")), kind=st.sampled_from(sorted(STRANGERS)), given_arguments=arguments())
@@ -138,7 +130,7 @@ def test_reg_05_a_name_that_is_no_tool_runs_nothing_and_ends_nothing(
     control(proper, ran_once_each(["c1"]))
     name = STRANGERS[kind](wire_name(proper, tool))
     trace = world.run(reply(ToolCall("c1", name, given_arguments, raw=True)), reply(call("c2", "look", target="x")), DONE)
-    control(trace, requests_at_least(2))
+    control(trace, replied_whole(1))
     expect(trace, nothing_ran_but(["c2"], "though the name called is no tool of the session"), told(["c1"]), session_goes_on("c2"))
 
 
@@ -155,6 +147,6 @@ def test_reg_05_a_mended_case_variant_asks_as_the_tool_that_runs(world: World, t
     variant = ToolCall("c1", name[: -len(tool)] + CASES[case](tool), {"target": "ledger"}, raw=True)
     play = (reply(variant), reply(call("c2", "look", target="x")), DONE)
     allowed, refused = world.run(*play), world.run(*play, answers=REFUSE)
-    control(allowed, requests_at_least(2))
+    control(allowed, replied_whole(1))
     expect(allowed, ran_as_its_own_tool("c1", tool), nothing_ran_but(["c1", "c2"], "though nobody called it"), told(["c1"]), session_goes_on("c2"))
     expect(refused, ran_nothing(["c1"]))

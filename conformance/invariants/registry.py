@@ -17,6 +17,12 @@ def stands_for(name: str, tool: str) -> bool:
     return name == tool or bool(re.search(rf"[^A-Za-z0-9]{re.escape(tool)}\Z", name))
 
 
+def wire_name(trace: Trace, tool: str) -> str:
+    """The name under which main requests offer a canary; its own where it is offered in none."""
+    names = (name for request in main_requests(trace) for name in request.tools)
+    return next((name for name in names if stands_for(name, tool)), tool)
+
+
 def offers(trace: Trace, request: Requested, tool: str) -> bool:
     """Whether a request offers a tool: in its list, or with `deferred` anywhere in its text (POOL-01, note)."""
     if any(stands_for(name, tool) for name in request.tools):
