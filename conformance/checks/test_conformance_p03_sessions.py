@@ -154,19 +154,20 @@ def test_sess_02_also_if_the_process_alone_is_killed(world: World, boundary: str
     killed(world, work(2), [At(boundary, nth, KILL_PROCESS)], ALLOW)
 
 
-TABLE = ("wipe", "pay", "look", "mystery")
+TABLE = ("wipe", "pay", "look", "mystery", "note")
 
 
 def table(name: str) -> list[ToolCall]:
-    """The decision table: a tool that was refused for good, one that was not, a reader, one that is left out."""
+    """The decision table: a tool refused for good, one that is not, a reader, one left out, one denied."""
     return [call(f"{name}{i}", tool, target=f"{name} {tool}") for i, tool in enumerate(TABLE, 1)]
 
 
 @check("SESS-05")
 @pytest.mark.parametrize("at", [[], [At("request", 4)]], ids=["at rest", "at work"])
 def test_sess_05_no_decision_is_looser_after_a_crash(world: World, at: list[At]) -> None:
-    """The same four calls before and after: refused for good, plain, read-only, and (where it can be) left out."""
-    config = Config(exclude=("mystery",)) if world.harness.has("pool") else Config()
+    """The same calls before and after: refused for good, plain, read-only, and (where it can be) left out or denied."""
+    left_out, denied = world.harness.has("pool"), world.harness.has("rules")
+    config = Config(exclude=("mystery",) if left_out else (), deny=("note",) if denied else ())
     before, after = table("b"), table("a")
     closing = [] if world.posture.get("on_reject") == "end_turn" else [DONE]
     play = script(reply(call("c1", "wipe", target="first")), *closing, reply(*before), DONE)
@@ -212,6 +213,8 @@ def test_sess_07_a_stranger_is_refused_and_changes_nothing(world: World, strange
         episode.resume()
         episode.files()
         control(episode.trace, told(["c1"]), own_session_loads())
+        episode.kill()
+        episode.start()  # a life that has the session's file neither open nor locked
         episode.load(harness_id=stranger.replace("ID", given_id(episode)).replace("FOREIGN", foreign))
         episode.files()
         episode.resume()

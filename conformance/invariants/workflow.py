@@ -141,7 +141,8 @@ def _asked_again_once(trace: Trace, asked: Asked, kill: LifeKilled) -> Findings:
 
 
 def _closed(trace: Trace, asked: Asked, kill: LifeKilled) -> Findings:
-    name, request = _name(trace, asked), next_main(trace, kill)
+    name = _name(trace, asked)
+    request = next((r for r in main_requests(trace, asked.session) if r.seq > kill.seq), None)
     again = [q for q in questions(trace, asked.nonce) if q.seq > kill.seq]
     if again:
         yield again[0].seq, f"{name} was to be closed after the crash, and was asked about again"

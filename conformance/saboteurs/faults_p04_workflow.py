@@ -164,8 +164,15 @@ class ClosesWithoutAWord(Miniature):
         state = self.sessions[session].state
         if state.open_calls:
             state.history.pop()
-            state.batch = []
+            state.batch, state.due = [], False
         return found
+
+
+@saboteur(fails={"FLOW-03"}, because="was to be closed after the crash, and was asked about again")
+class PromisesToClose(Miniature):
+    """Declares that it closes pending calls, and asks again."""
+
+    posture: ClassVar[Mapping[str, Any]] = {**Miniature.posture, "pending_after_crash": "close"}
 
 
 @saboteur(fails={"FLOW-08"}, because="started after its turn was cancelled")
