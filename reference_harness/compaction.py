@@ -18,7 +18,7 @@ import msgspec
 from reference_harness.budget import settle_usage
 from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.model import Meter, Request
-from reference_harness.records import Compacted, CompactionFailed, Entry, Requested, Usage
+from reference_harness.records import Compacted, CompactionFailed, Entry, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
 from reference_harness.session import Message, text_block
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_KEEP = 4
 MAX_FAILURES = 3
+MAX_IDLE = 3
 MAX_LEDGER = 200
 SYSTEM = (
     "You summarise a conversation between a user and an agent, so that the agent can go on with less to read. "
@@ -37,17 +38,32 @@ NOW = "Summarise the conversation above now."
 
 @dataclass
 class Attempts:
-    """Folds how often compaction failed in a row: after MAX_FAILURES it is left to the operator."""
+    """Folds how often compaction failed, or did not help, in a row: then it is left to the operator.
+
+    It did not help if the next reply reports no less context than the reply that set it off.
+    """
 
     failures: int = 0
+    idle: int = 0
+    _context: int = 0
+    _set_off: int = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """True once there is no point in another one."""
+        return self.failures >= MAX_FAILURES or self.idle >= MAX_IDLE
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
         match entry.record:
             case Compacted():
-                self.failures = 0
+                self.failures, self.idle, self._set_off = 0, self.idle + 1, self._context
             case CompactionFailed():
                 self.failures += 1
+            case Replied(usage=usage):
+                self._context = usage.total
+                if usage.total < self._set_off:
+                    self.idle = 0
 
 
 def cut_at(messages: Sequence[Message], keep_last: int) -> int:
@@ -66,7 +82,7 @@ async def if_due(session: Session) -> None:
     """Compact when the last reply's context passed the threshold, or the operator asked for it meanwhile."""
     at = session.settings.config.compaction.at
     context = session.budget.context
-    due = at is not None and context is not None and context > at and session.attempts.failures < MAX_FAILURES
+    due = at is not None and context is not None and context > at and not session.attempts.hopeless
     if due or session.compact_soon:
         session.compact_soon = False
         await compact(session)
