@@ -16,12 +16,19 @@ class CannotOpen(Exception):  # noqa: N818
 
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The world around the harness; one a process."""
+    """The world around the harness; one a process. It has taken a first turn, so that checks meet no broken adapter."""
     from conformance.bench.world import World  # noqa: PLC0415  the bench is loaded when the first check needs it
+    from conformance.smoke.faults import condensed
+    from conformance.smoke.play import first_turn
 
+    harness = request.config.getoption("conformance_harness")
+    opened = None
     try:
-        opened = World.open(request.config.getoption("conformance_harness"), request.config.rootpath)
+        opened = World.open(harness, request.config.rootpath)
+        first_turn(opened)
     except ConformanceError as bad:
-        raise CannotOpen(str(bad)) from bad
+        if opened is not None:
+            opened.close()
+        raise CannotOpen(f"{condensed(str(bad))}. To see more: conformance smoke {harness}") from bad
     yield opened
     opened.close()

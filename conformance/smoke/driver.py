@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from conformance.bench import processes
+from conformance.bench.acp import RpcError
 from conformance.bench.homes import Home
 from conformance.bench.launch import Launcher
 from conformance.bench.life import Life
@@ -79,6 +80,13 @@ class Watched(Launcher):
     """Remembers the newest life, so that one which never answers can be quoted."""
 
     newest: Life | None = None
+
+    async def launch(self, home: Home, config: Config) -> Life:
+        """Launch a life; a refusal is told with what it wrote to stderr."""
+        try:
+            return await super().launch(home, config)
+        except RpcError as refused:
+            raise HarnessError(f"{refused}{self.newest.last_words() if self.newest else ''}") from None
 
     async def _fork(self, home: Home, stderr: Path) -> Life:
         self.newest = None

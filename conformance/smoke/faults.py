@@ -4,78 +4,126 @@ from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import dataclass
 
 from conformance.contract.errors import ConformanceError, ManifestError
 from conformance.resolve import AdapterPlug, ManifestPlug, Plug
 
 WIDTH = 110
-# step -> (what could not be done, key of a manifest, method of an adapter, remedy for the one, for the other)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What could not be done. `key`: of a manifest; `method`: of an adapter; and what to do about each."""
+
+    what: str
+    key: str
+    method: str
+    for_manifest: str
+    for_adapter: str
+
+
 STEPS = {
-    "environment": (
-        "its environment could not be made", "install", "the block `# /// script`",
+    "environment": Step(
+        "its environment could not be made",
+        "install",
+        "the block `# /// script`",
         "Check the names and versions there, and that the package index can be reached.",
         "Check the dependencies there, and that the package index can be reached.",
     ),
-    "start": (
-        "it did not start", "command", "`preload` and `start`",
-        ("Run the command by hand: it must answer ACP's `initialize` (protocol version 1) on stdout, and write nothing "
-        "else there. If it needs a setting first, add it under [env] or [files]."),
-        "Run the file by hand (python FILE) to see whether it can be imported; `preload` and `start` must return.",
+    "start": Step(
+        "it did not start",
+        "command",
+        "`preload` and `start`",
+        "Run the command by hand: it must answer ACP's `initialize` (protocol version 1) on stdout, and write nothing "
+        "else there. If it needs a setting first, add it under [env] or [files].",
+        "Mend what raises there; both must return, `preload` with no thread left behind.",
     ),
-    "session": (
-        "it opened no session", "command", "`new_session`",
-        ("It must answer session/new with a sessionId. Does it take MCP servers of the kind given? ([tools] door = "
-        '"stdio" or "http".) Does it want to be authenticated first? ([auth] method.)'),
-        "`new_session` must return a string that is new each time.",
+    "session": Step(
+        "it opened no session",
+        "command",
+        "`new_session`",
+        "It must answer session/new with a sessionId. Does it take MCP servers of the kind given? ([tools] door = "
+        '"stdio" or "http".) Does it want to be authenticated first? ([auth] method = "ID".)',
+        "It must return a string that is new each time.",
     ),
-    "prompt": (
-        "a prompt to it does not come to a good end", "env", "`prompt`",
-        ("Check that the variables which name the model's address and key are the ones that this harness reads: "
-        "{model_url} and {api_key} belong there."),
-        "`prompt` must send its model requests to session.model_url and return a Stop.",
+    "prompt": Step(
+        "a prompt does not come to a good end",
+        "env",
+        "`prompt`",
+        "Check that the variables which name the model's address and key are those that this harness reads: "
+        "{model_url} and {api_key} belong there. If it is only slow: `patience`, and --seconds.",
+        "It must send its model requests to session.model_url and return a Stop. If it is only slow: `patience`, and "
+        "--seconds.",
     ),
-    "probes": (
-        "it stopped answering", "patience", "`patience`",
-        "If it is only slow, give it more time: --seconds.", "If it is only slow, give it more time: --seconds.",
+    "probes": Step(
+        "it stopped answering",
+        "patience",
+        "`patience`",
+        "If it is only slow, give it more time: --seconds.",
+        "If it is only slow, give it more time: --seconds.",
     ),
-}  # fmt: skip
+}
+# pattern of the reason -> what to do; "" = the reason says it. The place is then the whole file.
+ANY = {
+    r"protocol version": "Start it in its mode for ACP version 1, or pin a version of it that has one.",
+    r"was not found|no module named '": "",
+}
+IN_PYTHON = {
+    r"Adapter classes after|is no Adapter": (
+        "Write one class there that inherits from conformance.contract.Adapter, or name it: FILE.py:CLASS."
+    ),
+    r"ModuleNotFoundError|ImportError": (
+        "What an adapter imports stands in the block `# /// script` at its top, under `dependencies`; see PEP 723."
+    ),
+    r"SyntaxError|IndentationError": "Mend the line that is named.",
+}
 TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:[ \t]+.*\n)*)(?P<error>[^\n]*)")
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-ABSTRACT = re.compile(r"NotImplementedError")
-NOISE = re.compile(r"preload failed in the harness's own process: |AdapterError: |^RpcError: ", re.MULTILINE)
+OURS = re.compile(r"[/\\]conformance[/\\]host[/\\]|[/\\]asyncio[/\\]|[/\\]importlib[/\\]|<frozen ")
+NOISE = re.compile(r"preload failed in the harness's own process: |(?:conformance\.contract\.errors\.)?AdapterError: ")
+ABSTRACT = re.compile(r"NotImplementedError.*")
+LACKS = "the adapter does not override a method that every adapter needs, `new_session` or `prompt`"
+QUOTE = "; the end of its stderr: "
 
 
 def told(name: str, step: str, plug: Plug | None, error: ConformanceError) -> str:
     """Return the message, a few lines."""
     if step == "resolve" or isinstance(error, ManifestError):
         return _folded(f"conformance smoke: {error}")
-    what, key, method, for_manifest, for_adapter = STEPS[step]
+    at, reason = STEPS[step], condensed(str(error))
     python = isinstance(plug, AdapterPlug)
-    where = f"{plug.where}: {method}" if isinstance(plug, AdapterPlug) else f"{_file(plug) or name}: key `{key}`"
-    reason = condensed(str(error))
-    remedy = for_adapter if python else for_manifest
-    if python and ABSTRACT.search(reason):
-        required = "`new_session`" if step == "session" else "`prompt`" if step == "prompt" else "a method"
-        reason = f"{required} is not there: Adapter declares it, and this class does not override it"
-        remedy = "Override it: `new_session` and `prompt` are the two methods that every adapter needs."
-    if "protocol version" in reason:
-        remedy = "Start it in its mode for ACP version 1, or pin a version of it that has one."
-    if "was not found" in reason:
-        remedy = ""
-    lines = [f"conformance smoke: {name} could not be driven: {what}", f"  what   {reason}", f"  where  {where}"]
+    place = plug.where if isinstance(plug, AdapterPlug) else _file(plug) or name
+    where = f"{place}: {at.method}" if python else f"{place}: key `{at.key}`"
+    remedy = at.for_adapter if python else at.for_manifest
+    known_here = ANY | (IN_PYTHON if python else {})
+    known = next((r for pattern, r in known_here.items() if re.search(pattern, reason)), None)
+    if known is not None:
+        remedy = known
+        where = place if python else where
+    if python and LACKS in reason:
+        reason = f"{at.method} is required, and the adapter does not override it"
+        remedy = "Write it: `new_session` and `prompt` are the two methods that every adapter needs."
+    reason = reason.replace(f"{where}: ", "").replace(f"{place}: ", "")
+    lines = [f"conformance smoke: {name} could not be driven: {at.what}", f"  what   {reason}", f"  where  {where}"]
     return _folded("\n".join([*lines, *([f"  do     {remedy}"] if remedy else [])]))
 
 
 def condensed(text: str) -> str:
-    """Put each Python traceback in a text into one line: the error, and the last place that is named."""
-    text = TRACEBACK.sub(lambda m: f"{m['error']}{_place(m['frames'])}", text)
-    text = NOISE.sub("", text)
-    first, *rest = (line.strip() for line in text.splitlines() if line.strip())
-    return " | ".join([first, *(line for line in rest if line not in first)])
+    """Put the Python tracebacks of a text into one clause: the error, unless it is named already, and its place."""
+    found = list(TRACEBACK.finditer(text))
+    if found:
+        head, tail, last = text[: found[0].start()].rstrip(), text[found[-1].end() :], found[-1]
+        message = last["error"].partition(": ")[2]
+        place = _place("".join(m["frames"] for m in found))
+        again = bool(message) and message in head
+        text = f"{head.removesuffix(QUOTE.rstrip()) if again else f'{head} ' + last['error']}{place}{tail}"
+    text = ABSTRACT.sub(LACKS, NOISE.sub("", text))
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _place(frames: str) -> str:
-    found = FRAME.findall(frames)
+    found = [(file, line) for file, line in FRAME.findall(frames) if not OURS.search(file)]
     return f" ({found[-1][0]}, line {found[-1][1]})" if found else ""
 
 
@@ -84,8 +132,9 @@ def _file(plug: Plug | None) -> str:
 
 
 def _folded(text: str) -> str:
+    indent = " " * 9
     folded = [
-        textwrap.wrap(line, WIDTH, subsequent_indent="         ", break_long_words=False, break_on_hyphens=False)
+        textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
         for line in text.splitlines()
     ]
     return "\n".join(line for lines in folded for line in lines)

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Protocol
 
-from conformance.contract.vocabulary import CAPABILITIES
-from conformance.requirements import table
+from conformance.contract.vocabulary import CAPABILITIES, LIMITS
+from conformance.requirements import LIMIT, table
 from conformance.smoke.declare import how
 
 WIDTH = 110
@@ -81,7 +81,8 @@ class Findings:
 
 
 def _rows(capability: str) -> str:
-    count = sum(capability in {word for way in row.needs for word in way} for row in table().rows.values())
+    words = {capability, LIMIT} if capability in LIMITS else {capability}
+    count = sum(bool(words & {word for way in row.needs for word in way}) for row in table().rows.values())
     return f"[{count} row{'s' * (count > 1)}] " if count else ""
 
 

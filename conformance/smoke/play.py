@@ -29,9 +29,15 @@ def play(world: World, script: Script, *, answers: Answers = ALLOW, config: Conf
         return episode.trace, ended
 
 
+def first_turn(world: World) -> None:
+    """Take one turn without calls. Raises HarnessError if that does not work: then no check has anything to judge."""
+    trace, ended = play(world, Script((DONE,)), follow=False)
+    well_ended(world, trace, ended)
+
+
 def well_ended(world: World, trace: Trace, ended: Ended) -> None:
     """Raise HarnessError, with the reason, unless the turn came to an end and the model was asked."""
-    asked = len(mains(trace))
+    asked = len(trace.of(Requested))
     if ended.how == "silent":
         raise HarnessError(f"the prompt did not end: {world.patience:g} s of silence after {asked} model requests")
     if ended.how == "died":

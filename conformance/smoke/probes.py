@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from conformance.bench.acp import RpcError
 from conformance.bench.canaries import STANDARD
 from conformance.bench.doors import SERVER
 from conformance.bench.plan import answers
 from conformance.bench.player import resolve
 from conformance.bench.script import Script, call, reply, script
 from conformance.bench.world import World
+from conformance.contract.errors import HarnessError
 from conformance.contract.vocabulary import CAPABILITIES
 from conformance.smoke.findings import Findings
 from conformance.smoke.lives import resume, several_sessions, take_up
-from conformance.smoke.play import DONE, mains, play, questions, ran, stop_of, well_ended
+from conformance.smoke.play import DONE, life_of, mains, play, questions, ran, stop_of, well_ended
 from conformance.smoke.settings import compaction, limits, pool, rules
 from conformance.smoke.views import extensions, modes
 from conformance.trace import Illformed, Requested, Role, ToolEntered, Trace
@@ -23,10 +25,14 @@ Probe = Callable[[World, Findings], None]
 
 
 def first_session(world: World, found: Findings) -> None:
-    """A session can be opened."""
+    """Sessions can be opened, each under an id of its own."""
     found.declared = world.capabilities
-    with world.episode(Script((DONE,))):
-        pass
+    try:
+        for _ in range(2):
+            with world.episode(Script((DONE,))):
+                pass
+    except RpcError as refused:
+        raise HarnessError(f"{refused}{life_of(world).last_words()}") from None
 
 
 def first_prompts(world: World, found: Findings) -> None:
@@ -49,7 +55,7 @@ def first_prompts(world: World, found: Findings) -> None:
 
 def _tools(world: World, trace: Trace, found: Findings) -> None:
     """The bench's tools stand in the first request, under the names that the manifest says."""
-    offered = mains(trace)[0].tools
+    offered = mains(trace)[0].tools if mains(trace) else ()
     names = {tool.name: resolve(tool.name, offered) for tool in STANDARD}
     there = {tool: name for tool, name in names.items() if name is not None}
     listed = ", ".join(there.values()) or "none"

@@ -1,0 +1,13 @@
+"""An adapter whose prompt raises."""
+
+import uuid
+
+from conformance.contract import Adapter, SessionSetup, Stop, Turn
+
+
+class Example(Adapter):
+    async def new_session(self, session: SessionSetup) -> str:
+        return str(uuid.uuid4())
+
+    async def prompt(self, session: str, text: str, turn: Turn) -> Stop:
+        return Stop(note={}["model"])
