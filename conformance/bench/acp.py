@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 import os
+from collections import Counter
 from typing import Any, Protocol
 
 from conformance.contract.errors import HarnessError
 
 CHUNK = 1 << 16
 LONGEST = 50_000_000  # bytes of one line; a longer one is garbage
+MOST_BYTES, MOST_LINES = 256 << 20, 50_000  # what a harness may write in one turn
+FLOOD = "more than "  # how the reason begins if it writes more
 
 Message = dict[str, Any]
 
@@ -49,6 +52,7 @@ class Connection:
         self._out = bytearray()
         self._serial = 0
         self._waiting: dict[int, tuple[str, asyncio.Future[Any]]] = {}
+        self.heard: Counter[str] = Counter()  # bytes and lines, since the turn began
         self.closed = False
         self.last_garbage = ""
         for fd in (read_fd, write_fd):
@@ -124,12 +128,25 @@ class Connection:
                 self._end()
                 return
             self._feed(data)
-            if len(data) < CHUNK:
+            if self._floods() or len(data) < CHUNK:
                 return
 
+    def _floods(self) -> bool:
+        """A harness that writes without end is not read any further: the connection is closed."""
+        if self.heard["bytes"] <= MOST_BYTES and self.heard["lines"] <= MOST_LINES:
+            return False
+        if not self.closed:
+            self._garbage(b"", f"{FLOOD}{MOST_LINES} lines or {MOST_BYTES >> 20} MB in one turn: nothing more is read")
+            self._end()
+        return True
+
     def _feed(self, data: bytes) -> None:
+        self.heard["bytes"] += len(data)
+        self.heard["lines"] += data.count(b"\n")
+        searched = len(self._buffer)
         self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
+        while (end := self._buffer.find(b"\n", searched)) >= 0:
+            searched = 0
             line = bytes(self._buffer[:end]).strip()
             del self._buffer[: end + 1]
             if line:

@@ -69,8 +69,9 @@ class Approver:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            task.get_loop().call_exception_handler({"message": "the approver failed", "exception": error})
 
     async def _handle(self, question: Question) -> None:
         session = question.session
@@ -85,13 +86,15 @@ class Approver:
 
     async def _together(self, question: Question) -> None:
         """Wait until the harness has asked all it asks at once, then answer in the planned order."""
-        gathered = self._gathering.setdefault(question.session.label, [])
+        gathered = self._gathering.setdefault(question.session.token, [])
         gathered.append(question)
         if len(gathered) > 1:
             return
-        if question.session.stage.life is not None:
-            await question.session.stage.life.settle()
-        self._gathering.pop(question.session.label)
+        try:
+            if question.session.stage.life is not None:
+                await question.session.stage.life.settle()
+        finally:
+            del self._gathering[question.session.token]
         order = question.session.answers.order
         first = [gathered[i] for i in order if i < len(gathered)]
         for one in [*first, *(q for q in gathered if q not in first)]:
@@ -161,12 +164,14 @@ class Approver:
             self.give(question, "allow_once", valid=False)
         return len(mine)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what still waits."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def forget(self, session: Session) -> None:
         """The life of this session is gone: its questions cannot be answered any more."""
         self.open = {n: q for n, q in self.open.items() if q.session is not session}
+        self.late = [q for q in self.late if q.session is not session]
         self.late = [q for q in self.late if q.session is not session]

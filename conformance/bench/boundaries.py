@@ -13,9 +13,12 @@ from typing import Protocol, TypeVar
 
 from conformance.bench.plan import CANCEL, HOLD, KILL, KILL_PROCESS, At
 from conformance.bench.recorder import Recorder
-from conformance.trace import Boundary, CancelSent, LifeKilled, Observation
+from conformance.trace import Boundary, CancelSent, LifeKilled, Noted, Observation
 
 O = TypeVar("O", bound=Observation)  # noqa: E741 - the type of the observation made
+
+
+CANCELLING = 5.0  # seconds a boundary is held after a cancel; a turn that does not end without it gets it then
 
 
 class Killed(ConnectionError):
@@ -27,7 +30,7 @@ class LifeLike(Protocol):
 
     number: int
 
-    async def settle(self) -> None: ...
+    async def settle(self) -> bool: ...
     def freeze(self) -> None: ...
     def kill(self, scope: str) -> None: ...
     def drain(self) -> None: ...
@@ -105,9 +108,12 @@ class Stage:
         self.kill(planned)
 
     async def _settle(self) -> None:
-        if self.life is not None:
-            await self.life.settle()
-            self.life.drain()
+        if self.life is None:
+            return
+        rests = await self.life.settle()
+        self.life.drain()
+        if not rests:
+            self.stamp(Noted, text="the harness never came to rest: what follows is not at an exact point of its work")
 
     def kill(self, planned: At) -> None:
         """SIGKILL now, as planned."""
@@ -123,4 +129,6 @@ class Stage:
         self.stamp(CancelSent, session=session, turn=self.turn)
         ended = self.on_cancel(session)
         if ended is not None:
-            await asyncio.wait([ended], timeout=5)
+            await asyncio.wait([ended], timeout=CANCELLING)
+            if not ended.done():
+                self.stamp(Noted, session=session, text=f"cancelled for {CANCELLING:g} s, the turn still waits for what is held: let go")

@@ -2,7 +2,8 @@
 
 Inside: the file system read-only but for the run's own folder, no network but its own loopback. The one
 address it must reach, the bench's, is a listening socket made *inside* the namespace and handed out to the
-bench as a file descriptor, so nothing is forwarded and nothing else can be reached.
+bench as a file descriptor, so nothing is forwarded and nothing else can be reached. It has a PID namespace
+of its own: when the suite ends, however it ends, the kernel ends all that runs inside.
 """
 
 from __future__ import annotations
@@ -22,19 +23,21 @@ INSIDE = Path(__file__).with_name("inside.py")
 @lru_cache(maxsize=1)
 def available() -> bool:
     """True if bubblewrap is here and may make namespaces."""
-    program = shutil.which("bwrap")
-    if program is None or os.environ.get("CONFORMANCE_CONTAINMENT") == "off":
+    if shutil.which("bwrap") is None or os.environ.get("CONFORMANCE_CONTAINMENT") == "off":
         return False
-    probe = [program, "--ro-bind", "/", "/", "--unshare-net", "--unshare-pid", "true"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    # in a session of its own: its first process may come to this one as an orphan, and is known by that
+    return subprocess.run([*_inside("/tmp"), "true"], capture_output=True, check=False, start_new_session=True).returncode == 0  # noqa: S108
 
 
-def wrap(command: Sequence[str], root: str, gate: str, port: int, *, pids: bool) -> list[str]:
-    """The command inside the namespaces. `root` stays writable; `pids` gives it a PID namespace of its own."""
+def wrap(command: Sequence[str], root: str, gate: str, port: int) -> list[str]:
+    """The command inside the namespaces, with all that it starts. `root` stays writable."""
+    return [*_inside(root), sys.executable, "-I", "-S", str(INSIDE), gate, str(port), *command]
+
+
+def _inside(root: str) -> list[str]:
     return [
-        "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
-        "--bind", root, root, "--unshare-net", *(["--unshare-pid"] if pids else []), "--die-with-parent",
-        "--", sys.executable, "-I", "-S", str(INSIDE), gate, str(port), *command,
+        "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind", root, root,
+        "--unshare-net", "--unshare-pid", "--die-with-parent", "--",
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from conformance.bench.mcp import McpServer, Reply, UnknownTool, encode
 from conformance.bench.plan import RESULT_UNREAD
 from conformance.bench.script import NONCE
 from conformance.bench.session import Session
-from conformance.bench.toolbox import Toolbox
+from conformance.bench.toolbox import WITHDRAWN, Toolbox
 from conformance.contract.values import ToolResult
 
 LIMIT = 64 << 20
@@ -41,6 +41,10 @@ class Doors:
         """Listen on a Unix socket for the stdio and the callable door."""
         self._server = await asyncio.start_unix_server(self._connected, path, limit=LIMIT)
 
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+        self._clients.pop(session.token, None)
+
     async def close(self) -> None:
         """Stop listening and end what runs."""
         if self._server is not None:
@@ -58,6 +62,7 @@ class Doors:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, ValueError, asyncio.CancelledError):
             first = json.loads(await reader.readline() or b"{}")
+            first = first if isinstance(first, dict) else {}
             session = self._find(str(first.get("token")))
             if session is not None and first.get("door") == "stdio":
                 await self._stdio(session, reader, writer)
@@ -68,11 +73,12 @@ class Doors:
     # --- callable
 
     async def _callables(self, session: Session, first: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._call(session, first, writer)
-        while line := await reader.readline():
-            await self._call(session, json.loads(line), writer)
+        asked = first
+        while isinstance(asked, dict):
+            await self._call(session, asked, reader, writer)
+            asked = json.loads(await reader.readline() or b"null")
 
-    async def _call(self, session: Session, asked: Any, writer: asyncio.StreamWriter) -> None:
+    async def _call(self, session: Session, asked: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name, arguments = str(asked.get("tool")), asked.get("arguments")
 
         def reply(result: ToolResult) -> None:
@@ -87,7 +93,7 @@ class Doors:
         else:
             nonce = str(arguments.get(NONCE, "")) if isinstance(arguments, dict) else ""
             ran = Ran(run, name, nonce, result)
-            await self.deliver(session, ran, lambda: reply(result), lambda: not writer.is_closing())
+            await self.deliver(session, ran, lambda: reply(result), lambda: not (writer.is_closing() or reader.at_eof()))
 
     async def deliver(self, session: Session, ran: Ran, send: Callable[[], None], is_there: Callable[[], bool]) -> None:
         """Hand over a result at its boundary and note it."""
@@ -104,7 +110,7 @@ class Doors:
         client = _McpClient(self, session, "stdio")
         work: set[asyncio.Task[None]] = set()
         while line := await reader.readline():
-            way = _Way(lambda m: writer.write(encode(m)), lambda: not writer.is_closing())
+            way = _Way(lambda m: writer.write(encode(m)), lambda: not (writer.is_closing() or reader.at_eof()))
             work.add(self._spawn(client.handle(json.loads(line), way)))
         for task in work:
             task.cancel()
@@ -125,8 +131,8 @@ class Doors:
         if not isinstance(message, dict) or "id" not in message:
             await client.handle(message, way)
             exchange.plain(202, JSON, b"")
-        else:
-            await self._spawn(client.handle(message, way))
+        elif not await self._spawn(client.handle(message, way)):
+            exchange.hang_up()  # killed or withdrawn: there is no answer
 
 
 @dataclass(frozen=True)
@@ -159,12 +165,13 @@ class _McpClient:
         return await self._doors.toolbox.run(self._session, self._door, name, arguments)
 
     def _cancel(self, id: Any) -> None:
-        if id in self._running:
-            self._running[id].cancel()
+        if isinstance(id, str | int) and id in self._running:
+            self._running[id].cancel(WITHDRAWN)
 
-    async def handle(self, message: Any, way: _Way) -> None:
-        """Answer one message; a killed or withdrawn call gets none."""
+    async def handle(self, message: Any, way: _Way) -> bool:
+        """Answer one message; False for one that gets no answer: a notification, a killed or withdrawn call."""
         id = message.get("id") if isinstance(message, dict) else None
+        id = id if isinstance(id, str | int) else None
         task = asyncio.current_task()
         if id is not None and task is not None:
             self._running[id] = task
@@ -172,10 +179,12 @@ class _McpClient:
             answer = await self._server.answer(message)
             if answer is not None:
                 await self._finish(message, answer, way)
+                return True
         except (Killed, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self._running.pop(id, None)
+        return False
 
     async def _finish(self, message: Any, answer: Reply, way: _Way) -> None:
         if answer.result is None:

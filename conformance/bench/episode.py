@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from conformance.bench import processes
 from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.plan import ALLOW, Answers
 from conformance.bench.run import Ended, Run
@@ -50,10 +51,11 @@ class Episode:
         for session in run.sessions.values():
             if not session.player.played:
                 run.stage.stamp(Noted, session=session.label, text=f"script: {session.player.position} of {len(session.player.steps)} steps were asked for")
-        disorder = self.ended is not None and self.ended.how in ("silent", "held")
+        disorder = any(not turn.done() for turn in run.unfinished)
         if self._alone or disorder or run.life is None:
             if run.life is not None:
-                await run.bury(expected=True)
+                await run.bury(expected=True, grace=0)
+            processes.end_strays(run.left_before)
             if not self._alone:
                 await world.drop_warm()
         else:
@@ -154,21 +156,22 @@ class Episode:
         return self.ended
 
     def until(self, seen: Callable[[Observation], bool], seconds: float | None = None) -> bool:
-        """Wait until an observation fits; False if patience ended first or the turn did."""
+        """Wait until an observation fits; False if the time is over first, the harness is gone, or every turn ended."""
         return self._world.do(self._until(seen, seconds or self._world.patience))
 
     async def _until(self, seen: Callable[[Observation], bool], seconds: float) -> bool:
-        if any(map(seen, self._run.stage.recorder.observations)):
+        run, recorder = self._run, self._run.stage.recorder
+        if any(map(seen, recorder.observations)):
             return True
-        found = asyncio.Event()
-        stop = self._run.stage.recorder.listen(lambda o: found.set() if seen(o) else None)
+        found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stop = recorder.listen(lambda o: found.set_result(None) if not found.done() and seen(o) else None)
+        over = asyncio.ensure_future(run.over())
         try:
-            await asyncio.wait_for(found.wait(), seconds)
-        except TimeoutError:
-            return False
+            await asyncio.wait({found, over}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            over.cancel()
             stop()
-        return True
+        return found.done()
 
     # --- the operator and the approver
 

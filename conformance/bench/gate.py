@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from pathlib import Path
 
 from conformance.contract.errors import HarnessError
+
+
+def visitor_pid(connection: socket.socket) -> int:
+    """The process at the other end of a Unix socket, as this process sees it, whatever namespace it is in."""
+    who = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", who)[0])
 
 
 class Gate:

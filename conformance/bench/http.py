@@ -161,7 +161,7 @@ def _next(parser: h11.Connection) -> h11.Connection:
 
 async def _read_request(parser: h11.Connection, reader: asyncio.StreamReader) -> HttpRequest | None:
     head: h11.Request | None = None
-    parts: list[bytes] = []
+    parts, size = list[bytes](), 0
     while True:
         event = parser.next_event()
         if event is h11.NEED_DATA:
@@ -173,7 +173,8 @@ async def _read_request(parser: h11.Connection, reader: asyncio.StreamReader) ->
             head = event
         elif isinstance(event, h11.Data):
             parts.append(bytes(event.data))
-            if sum(map(len, parts)) > MOST:
+            size += len(event.data)
+            if size > MOST:
                 raise h11.RemoteProtocolError("request body too large")
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             return _request(head, b"".join(parts))

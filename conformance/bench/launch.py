@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from conformance.bench import containment
+from conformance.bench import containment, processes
 from conformance.bench.approver import Approver
-from conformance.bench.gate import Gate
+from conformance.bench.gate import Gate, visitor_pid
 from conformance.bench.homes import Home
 from conformance.bench.life import START, Life
 from conformance.bench.starts import Start
+from conformance.bench.stderr import words
 from conformance.bench.zygote import Zygote
 from conformance.contract.errors import HarnessError
 from conformance.contract.values import Config
@@ -31,6 +33,7 @@ class Launcher:
     def __init__(self, root: Path, start: Start, approver: Approver, port: Callable[[], int], listen: Listen) -> None:
         self.root, self.start, self._approver, self._port, self._listen = root, start, approver, port, listen
         self._lives = 0
+        self.lives: set[Life] = set()  # those that have not ended yet
         self._zygote: Zygote | None = None
         self._zygote_stops: list[Callable[[], None]] = []
         self._visits = Gate(root / "visit.sock")
@@ -42,13 +45,17 @@ class Launcher:
         self._lives += 1
         stderr = home.root / f"stderr{self._lives}.txt"
         stderr.touch()
+        left = frozenset(processes.strays())
         life = await self._fork(home, stderr) if await self._can_fork(home, config) else await self._spawn(home, config, stderr)
+        life.left_before = left
+        self.lives.add(life)
+        life.cleanup.append(lambda: self.lives.discard(life))
         try:
             life.info = await life.call("initialize", INITIALIZE, START)
             self._check(life)
             await self._authenticate(life)
-        except HarnessError:
-            await life.end(expected=False)
+        except BaseException:
+            await life.end(grace=0.2)
             raise
         return life
 
@@ -72,18 +79,17 @@ class Launcher:
 
     async def _preload(self, home: Home) -> None:
         command = list(self.start.zygote)
-        stops: list[Callable[[], None]] = []
+        contained = containment.available()
+        if contained:
+            command = containment.wrap(command, str(self.root), str(self._gate.path), self._port())
         env = home.base_env() | dict(self.start.host_env)
-        listening: asyncio.Task[Callable[[], None]] | None = None
-        if containment.available():
-            command = containment.wrap(command, str(self.root), str(self._gate.path), self._port(), pids=False)
-            listening = asyncio.ensure_future(self._take_listener())
-        zygote = Zygote(command, env, str(home.root), self.root / "zygote.txt")
-        if listening is not None:
-            stops.append(await listening)
+        self._zygote = zygote = Zygote(command, env, str(home.root), self.root / "zygote.txt")
+        if contained:
+            pid, stop = await self._take_listener()
+            zygote.is_inside(pid)
+            self._zygote_stops.append(stop)
         setup = asdict(home.setup(self.start.dialect, self.start.model))
         await zygote.preload(setup | {"model_url": f"http://127.0.0.1:{self._port()}/h/warm"}, START)
-        self._zygote, self._zygote_stops = zygote, stops
         if zygote.threads != 1:
             self.spawn_reason = f"the preloaded host keeps {zygote.threads} threads, so lives are spawned and not forked"
 
@@ -93,14 +99,25 @@ class Launcher:
         order: dict[str, Any] = {"socket": str(self._visits.path), "env": env, "cwd": str(home.root / "ws1"), "stderr": str(stderr)}
         if self._zygote.two_sockets:
             order["stdout"] = str(self._visits.path)
-        pid = await self._zygote.fork(order, START)
+        ended = await self._zygote.fork(order, START)
+        stdin = await self._visit(ended, stderr)
+        pid = visitor_pid(stdin)
+        stdout = await self._visit(ended, stderr) if self._zygote.two_sockets else stdin.dup()
         life = Life(self._lives, pid, home, self._approver, how="fork", contained=containment.available(), stderr=stderr)
-        write = (await self._visits.visitor(START)).detach()  # the first connection is the harness's stdin
-        read = (await self._visits.visitor(START)).detach() if self._zygote.two_sockets else os.dup(write)
-        life.connect(read, write)
-        zygote = self._zygote
-        life.cleanup.append(lambda: setattr(life, "code", zygote.exit_code(pid)))
+        life.connect(stdout.detach(), stdin.detach())
+        life.code_of = lambda: _result_of(ended)
         return life
+
+    async def _visit(self, ended: asyncio.Future[int], stderr: Path) -> socket.socket:
+        """The next connection of a forked life. Raises HarnessError if it ends before it comes."""
+        visit: asyncio.Future[socket.socket] = asyncio.ensure_future(self._visits.visitor(START))
+        try:
+            await asyncio.wait((visit, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not visit.done():
+                raise HarnessError(f"the forked life ended with code {ended.result()} before it connected{words(stderr)}")
+            return await visit
+        finally:
+            visit.cancel()
 
     # --- spawn
 
@@ -108,30 +125,32 @@ class Launcher:
         self.start.write_files(home, config)
         command = self.start.command(home, config)
         env = home.base_env() | dict(self.start.host_env) | self.start.env(home, config)
-        stop: Callable[[], None] | None = None
         contained = containment.available()
         if contained:
             self._find(command[0], env)
-            command = containment.wrap(command, str(self.root), str(self._gate.path), self._port(), pids=True)
+            command = containment.wrap(command, str(self.root), str(self._gate.path), self._port())
         process = self._popen(command, env, home, stderr)
         assert process.stdin is not None and process.stdout is not None
+        stops, inner = [], process.pid
         if contained:
-            stop = await self._take_listener_of(process, stderr)
-        life = Life(self._lives, process.pid, home, self._approver, how="spawn", contained=contained, stderr=stderr)
+            inner, stop = await self._take_listener_of(process, stderr)
+            stops.append(stop)
+        life = Life(self._lives, process.pid, home, self._approver, how="spawn", contained=contained, stderr=stderr, inner=inner)
         read, write = os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno())
         process.stdin.close()
         process.stdout.close()
         life.connect(read, write)
-        life.cleanup += [lambda: setattr(life, "code", process.wait()), *([stop] if stop else [])]
+        life.code_of = lambda: _reaped(process)
+        life.cleanup += stops
         return life
 
     def _popen(self, command: list[str], env: Mapping[str, str], home: Home, stderr: Path) -> subprocess.Popen[bytes]:
         program = self._find(command[0], env)
         try:
             with stderr.open("ab") as errors:
-                return subprocess.Popen(
+                return processes.popen(
                     [program, *command[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                    env=dict(env), cwd=home.root / "ws1", start_new_session=True,
+                    env=dict(env), cwd=home.root / "ws1",
                 )  # fmt: skip
         except OSError as error:
             raise HarnessError(f"{self.start.source}: key `command`: {command[0]} could not be started: {error}") from None
@@ -144,32 +163,47 @@ class Launcher:
             )
         return found
 
-    async def _take_listener(self) -> Callable[[], None]:
-        connection = await self._gate.visitor(START)
-        connection.setblocking(True)
-        listener = containment.received_listener(connection)
-        stop = await self._listen(listener)
-        with contextlib.suppress(OSError):
-            connection.send(b"g")
-        connection.close()
-        return stop
+    async def _take_listener(self) -> tuple[int, Callable[[], None]]:
+        """Serve on the socket that was made inside; the process that made it becomes the harness."""
+        with await self._gate.visitor(START) as connection:
+            connection.setblocking(True)
+            connection.settimeout(START)
+            stop = await self._listen(containment.received_listener(connection))
+            with contextlib.suppress(OSError):
+                connection.send(b"g")
+            return visitor_pid(connection), stop
 
-    async def _take_listener_of(self, process: subprocess.Popen[bytes], stderr: Path) -> Callable[[], None]:
+    async def _take_listener_of(self, process: subprocess.Popen[bytes], stderr: Path) -> tuple[int, Callable[[], None]]:
         try:
             return await self._take_listener()
-        except (HarnessError, OSError) as error:
-            process.kill()
-            process.wait()
-            raise HarnessError(f"the contained process did not start: {error}; stderr: {stderr.read_text()[-800:]}") from None
+        except BaseException as error:
+            processes.discard(process)
+            if not isinstance(error, HarnessError | OSError):
+                raise
+            raise HarnessError(f"the contained process did not start: {error}{words(stderr)}") from None
+
+    async def end_lives(self) -> None:
+        """End every life that still runs."""
+        for life in tuple(self.lives):
+            await life.end(grace=0.2)
 
     def close(self) -> None:
-        """End the zygote and remove the sockets."""
+        """End the zygote with all that it forked, and remove the sockets."""
         if self._zygote is not None:
             self._zygote.close()
         for stop in self._zygote_stops:
             stop()
         self._visits.close()
         self._gate.close()
+
+
+async def _result_of(ended: asyncio.Future[int]) -> int | None:
+    await asyncio.wait([ended], timeout=1)
+    return ended.result() if ended.done() and not ended.cancelled() else None
+
+
+async def _reaped(process: subprocess.Popen[bytes]) -> int | None:
+    return processes.reap(process)
 
 
 INITIALIZE = {

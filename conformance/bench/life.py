@@ -5,28 +5,38 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from conformance.bench import processes
-from conformance.bench.acp import Connection, Message, RpcError
+from conformance.bench.acp import FLOOD, Connection, Message, RpcError
 from conformance.bench.approver import Approver
 from conformance.bench.boundaries import Stage
 from conformance.bench.homes import Home
 from conformance.bench.player import nonces_in
 from conformance.bench.session import Session
+from conformance.bench.stderr import trim, words
 from conformance.contract.errors import HarnessError
-from conformance.trace import Garbled, LifeEnded, Noted, TurnEnded, Updated
+from conformance.trace import Garbled, Noted, TurnEnded, Updated
 
 START = 60.0  # seconds a harness may take from start to its answer to `initialize`
+GRACE = 3.0  # seconds a harness has to leave once its input is closed
+KILLING = 10.0  # seconds a killed process has to be gone
+LOOK = 0.25  # seconds between two looks at its stderr
+GARBLED = 500  # lines that are no message, kept of one life
 
 
 class Life:
-    """Implements `acp.Peer` and `boundaries.LifeLike`. `of_harness` finds the harness's own process below `pid`."""
+    """Implements `acp.Peer` and `boundaries.LifeLike`.
 
-    def __init__(self, number: int, pid: int, home: Home, approver: Approver, *, how: str, contained: bool, stderr: Path) -> None:
+    `pid` is the process that was started, `harness_pid` the harness's own (behind bubblewrap it is another).
+    """
+
+    def __init__(self, number: int, pid: int, home: Home, approver: Approver, *, how: str, contained: bool,
+                 stderr: Path, inner: int = 0) -> None:  # fmt: skip
         self.number, self.pid, self.home, self.how, self.contained = number, pid, home, how, contained
+        self.harness_pid = inner or pid
         self.stderr = stderr
         self.approver = approver
         self.exit = processes.Exit(pid)
@@ -37,9 +47,15 @@ class Life:
         self.stage: Stage | None = None
         self.info: Message = {}
         self.code: int | None = None
+        self.code_of: Callable[[], Awaitable[int | None]] = _unknown
         self.used = 0
+        self.left_before: frozenset[int] = frozenset()
         self.cleanup: list[Callable[[], None]] = []
         self._turns: dict[int, tuple[Session, int, bool]] = {}
+        self._garbled = 0
+        self._alone = False
+        self._guard = asyncio.get_running_loop().call_later(LOOK, self._look)
+        processes.limit_files(pid)
 
     # --- talking
 
@@ -68,15 +84,12 @@ class Life:
 
     def last_words(self) -> str:
         """The end of what the harness wrote to stderr, for a message."""
-        try:
-            text = self.stderr.read_text("utf-8", "replace").strip()
-        except OSError:
-            text = ""
-        return f"; the end of its stderr: {text[-1500:]}" if text else "; it wrote nothing to stderr"
+        return words(self.stderr)
 
     def start_turn(self, session: Session, turn: int, method: str, params: Message, *, proceeds: bool) -> asyncio.Future[Any]:
         """Send a prompt (or continue); its one terminal message becomes a `TurnEnded`."""
         assert self.connection is not None
+        self.connection.heard.clear()
         self._turns[self.connection.last_id + 1] = (session, turn, proceeds)
         return self.connection.request(method, params)
 
@@ -128,7 +141,8 @@ class Life:
 
     def on_garbage(self, line: bytes, reason: str) -> None:
         """Keep it as evidence."""
-        if self.stage is not None:
+        self._garbled += 1
+        if self.stage is not None and (self._garbled <= GARBLED or reason.startswith(FLOOD)):
             self.stage.stamp(Garbled, text=line[:2000].decode("utf-8", "replace"), reason=reason)
 
     def on_eof(self) -> None:
@@ -136,62 +150,71 @@ class Life:
 
     # --- its process
 
-    def harness_pid(self) -> int:
-        """The harness's own process: below bubblewrap's two, else the one that was started."""
-        if not self.contained or self.how == "fork":
-            return self.pid
-        inner = [p for p in processes.tree(self.pid) if _name(p) != "bwrap"]
-        return inner[0] if inner else self.pid
+    def _look(self) -> None:
+        """Keep what is written to stderr within bounds."""
+        dropped = trim(self.stderr)
+        if dropped and self.stage is not None:
+            self.stage.stamp(Noted, text=f"the harness wrote {dropped} bytes to stderr; only the end of it is kept")
+        self._guard = asyncio.get_running_loop().call_later(LOOK, self._look)
 
-    async def settle(self) -> None:
-        """Wait until the harness has done all that it can do without the bench."""
-        await processes.quiesce(self.pid)
+    async def settle(self) -> bool:
+        """Wait until the harness has done all that it can do without the bench; False if it never was at rest."""
+        return await processes.quiesce(self.pid)
 
     def freeze(self) -> None:
         """SIGSTOP the whole tree."""
         processes.stop_tree(self.pid)
 
-    def thaw(self) -> None:
-        """SIGCONT the whole tree."""
-        processes.send(processes.tree(self.pid), signal.SIGCONT)
-
     def kill(self, scope: str) -> None:
         """SIGKILL the tree or the harness's process alone; the connection ends with it."""
-        if scope == "tree":
-            processes.kill_tree(self.pid)
+        self._alone = scope != "tree"
+        if self._alone:
+            processes.send([self.harness_pid], signal.SIGKILL)
         else:
-            processes.send([self.harness_pid()], signal.SIGKILL)
+            processes.kill_tree(self.pid)
 
     @property
     def alive(self) -> bool:
         """True while the process runs and its connection stands."""
         return not self.exit.gone.done() and self.connection is not None and not self.connection.closed
 
-    async def gone(self, seconds: float = 10.0) -> bool:
+    async def gone(self, seconds: float) -> bool:
         """Wait for the end of the process."""
-        await asyncio.wait([self.exit.gone], timeout=seconds)
+        if not self.exit.gone.done() and seconds > 0:
+            await asyncio.wait([self.exit.gone], timeout=seconds)
         return self.exit.gone.done()
 
-    async def end(self, stage: Stage | None = None, *, expected: bool = True) -> None:
-        """Close the connection, give the harness a moment to leave, then kill what is left. Safe to call twice."""
+    async def end(self, grace: float = GRACE) -> bool:
+        """Close the connection, give the harness `grace` seconds to leave, then kill what is left of it.
+
+        Returns True if it left by itself (or was dead). What a process that was killed alone left behind lives on
+        for the next life, until the run is over. Safe to call twice.
+        """
         if self.connection is not None:
             self.connection.drain()
             self.connection.close()
-        if not await self.gone(3.0 if expected else 0.2):
+        self._guard.cancel()
+        left = await self.gone(grace)
+        if not left:
             processes.kill_tree(self.pid)
-            await self.gone()
-            if expected and stage is not None:
-                stage.recorder.add(Noted, life=self.number, text="the harness did not exit when its input was closed")
+            await self.gone(KILLING)
         self.exit.close()
+        self.code = await self.code_of()
+        self.code_of = _same(self.code)
         for step in self.cleanup:
             step()
         self.cleanup.clear()
-        if stage is not None:
-            stage.recorder.add(LifeEnded, life=self.number, code=self.code, expected=expected, stderr=self.last_words()[:2000])
+        if not self._alone:
+            processes.end_strays(self.left_before)
+        return left
 
 
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
+async def _unknown() -> int | None:
+    return None
+
+
+def _same(code: int | None) -> Callable[[], Awaitable[int | None]]:
+    async def known() -> int | None:
+        return code
+
+    return known

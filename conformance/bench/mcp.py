@@ -50,7 +50,8 @@ class McpServer:
         """The answer to one message; None for a notification or a response."""
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):
             return None
-        id, method, params = message.get("id"), message["method"], message.get("params") or {}
+        id, method, params = message.get("id"), message["method"], message.get("params")
+        params = params if isinstance(params, dict) else {}
         if "id" not in message:
             if method == "notifications/cancelled":
                 self._cancelled(params.get("requestId"))

@@ -1,4 +1,4 @@
-"""Process trees on Linux: find, stop, kill, wait. Falls back to the process group where there is no /proc."""
+"""Process trees on Linux: find, stop, kill, wait, and leave no orphan behind."""
 
 from __future__ import annotations
 
@@ -6,62 +6,123 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
+import subprocess
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Set
+from typing import Any, NamedTuple
 
 PR_SET_CHILD_SUBREAPER = 36
-PROC = Path("/proc")
 STILL = frozenset("STtZXI")  # states in which a thread does nothing
+STOPPING = 5.0  # seconds in which a tree must stand still, or it is killed as it is
+RESTING = 2.0  # seconds a harness has to come to rest
+LARGEST_FILE = 1 << 30  # bytes
+STEP = 0.0005  # seconds between two looks
+
+started: set[int] = set()  # processes that the bench itself started and waits for
+reapers: set[int] = set()  # the first processes of PID namespaces: orphans inside come to them
+
+
+class Stat(NamedTuple):
+    """What /proc tells of a process or thread."""
+
+    state: str
+    parent: int
+    session: int
+
+    @property
+    def alive(self) -> bool:
+        """False for a zombie."""
+        return self.state not in "ZX"
 
 
 def become_subreaper() -> None:
-    """Orphans of a killed harness come to this process, so that they can be found and reaped."""
+    """Orphans of a harness come to this process, so that they can be found and reaped."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _stat(pid: int) -> tuple[str, int, int] | None:
-    """(state, parent, start time) of a process, None if it is gone."""
+def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, known as the bench's own. Raises OSError."""
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, start_new_session=True, **options)
+    started.add(process.pid)
+    return process
+
+
+def reap(process: subprocess.Popen[bytes], seconds: float = 5.0) -> int | None:
+    """Wait for a process of `popen` that is ending; its exit code, None if it does not end."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    if process.returncode is not None:
+        started.discard(process.pid)
+    return process.returncode
+
+
+def discard(process: subprocess.Popen[bytes]) -> None:
+    """End a process of `popen` with all that is below it, and close its pipes."""
+    kill_tree(process.pid)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    reap(process)
+
+
+def _read(path: str) -> str:
+    """The text of a small file of /proc, "" if it is gone."""
     try:
-        text = (PROC / str(pid) / "stat").read_text()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return fields[0], int(fields[1]), int(fields[19])
+        return ""
+    try:
+        return os.read(fd, 1 << 16).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in _tasks(pid):
-        with contextlib.suppress(OSError):
-            found += map(int, (PROC / str(pid) / "task" / task / "children").read_text().split())
-    return found
+def _stat(path: str) -> Stat | None:
+    text = _read(f"/proc/{path}/stat")
+    fields = text[text.rfind(")") + 2 :].split(" ", 4)
+    return Stat(fields[0], int(fields[1]), int(fields[3])) if len(fields) > 4 else None
 
 
 def _tasks(pid: int) -> list[str]:
     try:
-        return os.listdir(PROC / str(pid) / "task")
+        return os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
 
 
-def tree(pid: int) -> list[int]:
-    """The process and all its living descendants, parents first."""
-    found, queue = [], [pid]
-    while queue:
-        one = queue.pop(0)
-        if alive(one):
-            found.append(one)
-        queue += _children(one)
-    return found
+def children(pid: int) -> list[int]:
+    """The children of a process, zombies too."""
+    return [int(child) for task in _tasks(pid) for child in _read(f"/proc/{pid}/task/{task}/children").split()]
+
+
+def parent(pid: int) -> int:
+    """The parent of a process, 0 if it is gone."""
+    stat = _stat(str(pid))
+    return stat.parent if stat else 0
 
 
 def alive(pid: int) -> bool:
     """True while the process runs; a zombie is not alive."""
-    stat = _stat(pid)
-    return stat is not None and stat[0] not in "ZX"
+    stat = _stat(str(pid))
+    return stat is not None and stat.alive
+
+
+def walk(pid: int) -> Iterator[int]:
+    """The process and all its descendants, parents first, zombies too."""
+    queue = [pid]
+    for one in queue:
+        yield one
+        queue += children(one)
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its living descendants, parents first."""
+    return [one for one in walk(pid) if alive(one)]
 
 
 def send(pids: Iterable[int], sig: signal.Signals) -> None:
@@ -71,10 +132,11 @@ def send(pids: Iterable[int], sig: signal.Signals) -> None:
             os.kill(pid, sig)
 
 
-def stop_tree(pid: int) -> list[int]:
-    """SIGSTOP the whole tree until no new member shows up, and wait until all stand still."""
+def stop_tree(pid: int, seconds: float = STOPPING) -> list[int]:
+    """SIGSTOP the whole tree until no new member shows up; one that forks without end, as far as time reaches."""
+    end = time.monotonic() + seconds
     stopped: set[int] = set()
-    while fresh := set(tree(pid)) - stopped:
+    while (fresh := set(tree(pid)) - stopped) and time.monotonic() < end:
         send(fresh, signal.SIGSTOP)
         for one in fresh:
             _wait_state(one, "TtZX")
@@ -91,33 +153,39 @@ def kill_tree(pid: int) -> list[int]:
 
 def _wait_state(pid: int, states: str, seconds: float = 1.0) -> None:
     end = time.monotonic() + seconds
-    while (stat := _stat(pid)) and stat[0] not in states and time.monotonic() < end:
+    while (stat := _stat(str(pid))) and stat.state not in states and time.monotonic() < end:
         time.sleep(0.0002)
 
 
 def at_rest(pid: int) -> bool:
     """True if no thread of the tree is running or waiting for the disk."""
-    for one in tree(pid):
+    for one in walk(pid):
         for task in _tasks(one):
-            with contextlib.suppress(OSError, ValueError):
-                text = (PROC / str(one) / "task" / task / "stat").read_text()
-                if text[text.rindex(")") + 2] not in STILL:
-                    return False
+            stat = _stat(f"{one}/task/{task}")
+            if stat is not None and stat.state not in STILL:
+                return False
     return True
 
 
-async def quiesce(pid: int, seconds: float = 0.5) -> bool:
+async def quiesce(pid: int, seconds: float = RESTING) -> bool:
     """Wait until the tree was seen at rest three times in a row; False if it never was.
 
     This is what makes a kill at a boundary exact: the harness has done all it can do before the bench answers.
+    Between two looks the bench serves what the harness asks for meanwhile.
     """
     end, calm = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         calm = calm + 1 if at_rest(pid) else 0
         if calm == 3:
             return True
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(STEP)
     return False
+
+
+def limit_files(pid: int) -> None:
+    """No file that the process writes, stderr among them, grows beyond all bounds: it may lie in memory."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
 
 
 class Exit:
@@ -147,17 +215,44 @@ class Exit:
             self._fd = -1
 
 
-def reap_strays() -> int:
-    """Reap children that nobody waits for (orphans that came to this process); returns how many.
+def strays() -> set[int]:
+    """Orphans of a harness, zombies too: those that came to this process, and to the first one of a namespace.
 
-    Only zombies that this process never started itself: `keep` is known by the caller's own handles, so
-    this looks at zombie children in another process group than ours.
+    Every life leads a session of its own, and no process can come back from there into ours: a child of
+    ours that lives in another session, and that the bench did not start, was left behind by a life.
     """
-    reaped = 0
-    for pid in _children(os.getpid()):
-        stat = _stat(pid)
-        if stat and stat[0] == "Z":
-            with contextlib.suppress(ChildProcessError, ProcessLookupError):
-                if os.waitpid(pid, os.WNOHANG)[0]:
-                    reaped += 1
-    return reaped
+    ours = os.getsid(0)
+    found = {pid: _stat(str(pid)) for pid in children(os.getpid()) if pid not in started}
+    here = {pid for pid, stat in found.items() if stat is not None and stat.session != ours}
+    return here | {pid for reaper in reapers for pid in children(reaper) if pid not in started}
+
+
+def end_strays(but: Set[int] = frozenset(), seconds: float = STOPPING) -> list[int]:
+    """Kill and reap the strays, with all that is below them; `but` may live on. Returns those that outlive even this.
+
+    What is below a stray comes to this process when the stray dies, so it is looked for until none is left; twice,
+    because the kernel may leave out a child while another one ends.
+    """
+    end, none = time.monotonic() + seconds, 0
+    while none < 2:
+        left = _reaped(strays() - but)
+        if left and time.monotonic() > end:
+            return sorted(left)
+        none = 0 if left else none + 1
+        for pid in left:
+            kill_tree(pid)
+        time.sleep(STEP if left else 0)
+    return []
+
+
+def _reaped(pids: Set[int]) -> set[int]:
+    """Those that could not be reaped yet."""
+    left = set()
+    for pid in pids:
+        try:
+            reaped = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # in a namespace, whose first process reaps it
+            reaped = not alive(pid)
+        if not reaped:
+            left.add(pid)
+    return left

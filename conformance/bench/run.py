@@ -17,7 +17,7 @@ from conformance.bench.approver import Approver
 from conformance.bench.boundaries import Stage
 from conformance.bench.canaries import Canary
 from conformance.bench.homes import API_KEY, Home
-from conformance.bench.life import Life
+from conformance.bench.life import GRACE, Life
 from conformance.bench.plan import Answers, At, plan_json
 from conformance.bench.recorder import Recorder
 from conformance.bench.script import Script
@@ -29,6 +29,7 @@ from conformance.trace import (
     RunBegan, SessionLoaded, SessionOpened, Trace, TurnEnded,
 )  # fmt: skip
 
+LONGEST_TURN = 240.0  # seconds, at a patience of 10: so long may a turn go on that is never silent for long
 CONTINUE = "Please go on with what you were doing."  # the fixed prompt where session/continue is not served
 
 
@@ -82,8 +83,10 @@ class Run:
         self.home: Home | None = None
         self.life: Life | None = None
         self.running: dict[str, tuple[int, asyncio.Future[Any]]] = {}  # the newest turn of each session
+        self.unfinished: list[asyncio.Future[Any]] = []  # turns of all sessions
         self.turns = 0
         self.lives = 0
+        self.left_before: frozenset[int] = frozenset()
         self.config = Config()
         self.stage.stamp(RunBegan, harness=host.name, posture=dict(host.posture),
                          capabilities=sorted(host.capabilities), plan=plan_json(at, given), secrets=[API_KEY])  # fmt: skip
@@ -101,27 +104,28 @@ class Run:
         """Put a life on stage."""
         self.lives += 1
         life.number = self.lives
+        self.left_before = life.left_before if self.lives == 1 else self.left_before
         self.life, self.home = life, home
         self.stage.life, life.stage = life, self.stage
-        self.stage.stamp(LifeStarted, pid=life.pid, how=life.how, contained=life.contained)
+        self.stage.stamp(LifeStarted, pid=life.harness_pid, how=life.how, contained=life.contained)
 
     async def start(self, home: Home, config: Config) -> None:
         """Launch a life of the harness for this run."""
         self.config = config
         self.take(await self.host.launch(home, config), home)
 
-    async def bury(self, *, expected: bool = False) -> None:
-        """Wait for the end of a life that was killed, or end it; its questions are void."""
+    async def bury(self, *, expected: bool = False, grace: float | None = None) -> None:
+        """Wait for the end of a life that was killed, or end it within `grace` seconds; its questions are void."""
         life = self.life
         if life is None:
             return
         for session in self.sessions.values():
             self.host.approver.forget(session)
-        life.drain()
-        await life.end(None, expected=expected)
-        self.stage.life = None
-        self.stage.recorder.add(LifeEnded, life=life.number, code=life.code, expected=expected, stderr="" if expected else life.last_words()[:1000])
-        self.life = None
+        grace = (GRACE if expected else 0.2) if grace is None else grace
+        if not await life.end(grace) and expected and grace:
+            self.stage.stamp(Noted, text=f"the harness was killed: it did not exit within {grace:g} s after its input was closed")
+        self.stage.stamp(LifeEnded, code=life.code, expected=expected, stderr="" if expected else life.last_words()[:1000])
+        self.stage.life = self.life = None
         self.stage.crashed.clear()
 
     async def kill(self, scope: str = "tree") -> None:
@@ -207,8 +211,13 @@ class Run:
         self.stage.turn = self.turns
         self.stage.seen(Prompted, session=label, text=said, word=word, turn=self.turns)
         params = {"sessionId": session.harness_id, "prompt": [{"type": "text", "text": said}]}
-        turn = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
-        self.running[label] = (self.turns, turn)
+        self._start_turn(session, "session/prompt", params)
+
+    def _start_turn(self, session: Session, method: str, params: dict[str, Any], *, proceeds: bool = False) -> None:
+        assert self.life is not None
+        turn = self.life.start_turn(session, self.turns, method, params, proceeds=proceeds)
+        self.running[session.label] = (self.turns, turn)
+        self.unfinished = [one for one in self.unfinished if not one.done()] + [turn]
 
     async def prompt(self, text: str = "Please do the work.", label: str = "s1") -> Ended:
         """Send a prompt and wait until its turn is over, one way or another."""
@@ -225,8 +234,7 @@ class Run:
         self.stage.turn = self.turns
         self.stage.seen(Proceeded, session=label, turn=self.turns)
         params = {"sessionId": session.harness_id}
-        turn = self.life.start_turn(session, self.turns, "_conformance/session/continue", params, proceeds=True)
-        self.running[label] = (self.turns, turn)
+        self._start_turn(session, "_conformance/session/continue", params, proceeds=True)
         return await self.wait(label)
 
     async def wait(self, label: str = "s1", *, until_held: bool = True) -> Ended:
@@ -243,9 +251,18 @@ class Run:
             held.cancel()
         return await self._ended(life, turn, number)
 
+    async def over(self) -> None:
+        """Wait until the harness is gone, or until all turns that run now have ended (for ever, if none runs)."""
+        turns = [turn for turn in self.unfinished if not turn.done()]
+        ends = [asyncio.gather(*turns, return_exceptions=True)] if turns else [asyncio.get_running_loop().create_future()]
+        if self.life is not None:
+            await asyncio.wait([*ends, self.life.exit.gone], return_when=asyncio.FIRST_COMPLETED)
+            self.life.drain()
+
     async def _patiently(self, waited: set[asyncio.Future[Any]]) -> None:
         seen, since = -1, time.monotonic()
-        while True:
+        end = since + max(LONGEST_TURN, LONGEST_TURN / 10 * self.host.patience)
+        while time.monotonic() < end:
             done, _ = await asyncio.wait(waited, timeout=0.25, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return
@@ -267,7 +284,7 @@ class Run:
         if self.stage.held.is_set():
             self.stage.held.clear()
             return Ended("held")
-        self.stage.seen(Noted, text=f"the turn did not end within {self.host.patience:g} s of silence")
+        self.stage.seen(Noted, text=f"the turn was given up: it did not end, patience is {self.host.patience:g} s of silence")
         return Ended("silent")
 
     def _end_of(self, number: int) -> TurnEnded | None:
@@ -309,8 +326,7 @@ class Run:
         self.stage.turn = self.turns
         self.stage.seen(Configured, session=label, what="compact", value=text)
         params = {"sessionId": session.harness_id, "prompt": [{"type": "text", "text": text}]}
-        turn = self.life.start_turn(session, self.turns, "session/prompt", params, proceeds=False)
-        self.running[label] = (self.turns, turn)
+        self._start_turn(session, "session/prompt", params)
         return await self.wait(label)
 
     def see_files(self, root: str) -> None:

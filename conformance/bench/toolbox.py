@@ -17,6 +17,8 @@ from conformance.bench.session import Session
 from conformance.contract.values import ToolResult
 from conformance.trace import ToolCancelled, ToolEffect, ToolEntered, ToolLeft, ToolRejected
 
+WITHDRAWN = "withdrawn by the client"  # why a running call is cancelled, if it is not because its client is gone
+
 
 class Toolbox:
     """Runs the canaries of a session. `runs` numbers every execution over the whole bench."""
@@ -63,8 +65,9 @@ class Toolbox:
             await asyncio.wait_for(session.stage.released.wait(), canary.seconds or 3600)
         except TimeoutError:
             pass  # the tool's own time is over: it goes on by itself
-        except asyncio.CancelledError:
-            self.cancelled(session, nonce)
+        except asyncio.CancelledError as error:
+            if error.args == (WITHDRAWN,):
+                self.cancelled(session, nonce)
             raise
 
     def cancelled(self, session: Session, nonce: str) -> None:
@@ -82,13 +85,14 @@ class Toolbox:
 def result_of(canary: Canary, nonce: str) -> ToolResult:
     """What a canary gives back. The text carries the nonce, so that a told result can be found."""
     made = {
-        "error": ToolResult(f"failed on purpose: {nonce}", is_error=True),
-        "huge": ToolResult(f"done: {nonce} " + "x" * 1_000_000),
-        "binary": ToolResult(f"done: {nonce} \x00\x01\x02\ufffd\ud83d\x7f".encode("utf-8", "replace").decode()),
-        "empty": ToolResult(""),
-        "malformed": ToolResult("\x00malformed"),
+        "error": f"failed on purpose: {nonce}",
+        "binary": f"done: {nonce} \x00\x01\x02\ufffd?\x7f",
+        "empty": "",
+        "malformed": "\x00malformed",
     }
-    return made.get(canary.result, ToolResult(f"done: {canary.name} {nonce}"))
+    if canary.result == "huge":
+        return ToolResult(f"done: {nonce} " + "x" * 1_000_000)
+    return ToolResult(made.get(canary.result, f"done: {canary.name} {nonce}"), is_error=canary.result == "error")
 
 
 @lru_cache(maxsize=64)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.doors import Doors
 from conformance.bench.episode import Episode
 from conformance.bench.harness import Harness
-from conformance.bench.homes import Home
+from conformance.bench.homes import Home, lock, new_root
 from conformance.bench.http import Exchange, HttpServer
 from conformance.bench.launch import Launcher
 from conformance.bench.life import Life
@@ -45,7 +45,11 @@ class World:
 
     def __init__(self, name: str, start: Start, root: Path) -> None:
         self.root = root
+        self._lock = lock(root)
         self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(self._fault)
+        self._faults: list[Exception] = []
+        self._others = frozenset(processes.strays())  # of somebody else: they were there before
         self.approver, self.toolbox = Approver(), Toolbox()
         self.serials: Iterator[int] = itertools.count(1)
         self._sessions: dict[str, Session] = {}
@@ -65,9 +69,13 @@ class World:
     def open(cls, harness: str, rootdir: Path) -> World:
         """Plug a harness in and take a first life of it. Raises ConformanceError with one clear message."""
         start = start_of(harness, rootdir)
+        return cls.around(harness, start)
+
+    @classmethod
+    def around(cls, harness: str, start: Start) -> World:
+        """A world around a harness whose way to start is known."""
         processes.become_subreaper()
-        base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - state on memory: SIGKILL is no power loss
-        world = cls(harness, start, Path(tempfile.mkdtemp(prefix="hc-", dir=base)))
+        world = cls(harness, start, new_root())
         try:
             world.do(world._begin())
         except BaseException:
@@ -83,25 +91,54 @@ class World:
         self._warm = (life, home)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the bench's loop."""
-        return self.loop.run_until_complete(work)
+        """Run a coroutine on the bench's loop. Raises BenchError if the bench itself failed meanwhile."""
+        task = self.loop.create_task(work)
+        try:
+            result = self.loop.run_until_complete(task)
+        except BaseException:
+            self._abandon(task)
+            raise
+        if self._faults:
+            fault = self._faults[0]
+            self._faults.clear()
+            raise BenchError(f"the bench itself failed: {fault!r}") from fault
+        return result
+
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        """Let a task that was broken off (Ctrl-C) clean up behind itself, now and not some time later."""
+        if not task.done():
+            task.cancel()
+            self.loop.run_until_complete(asyncio.wait([task], timeout=10))
+
+    def _fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that no one awaited: not the harness's doing, so it must not look like a verdict."""
+        error = context.get("exception")
+        if isinstance(error, Exception) and not isinstance(error, ConnectionError):
+            self._faults.append(error)
+        elif not isinstance(error, ConnectionError):
+            loop.default_exception_handler(context)
 
     def close(self) -> None:
         """End everything and leave nothing behind. Safe to call twice."""
         if self.loop.is_closed():
             return
-        self.do(self._end())
-        processes.reap_strays()
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-        shutil.rmtree(self.root, ignore_errors=True)
+        try:
+            self.loop.run_until_complete(self._end())
+        finally:
+            processes.end_strays(self._others)
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+            shutil.rmtree(self.root, ignore_errors=True)
+            os.close(self._lock)
 
     async def _end(self) -> None:
-        await self.drop_warm()
-        await self.server.close()
-        await self.doors.close()
-        self.approver.close()
-        self.launcher.close()
+        async with AsyncExitStack() as last:
+            last.callback(self.launcher.close)
+            last.push_async_callback(self.launcher.end_lives)
+            last.push_async_callback(self.approver.close)
+            last.push_async_callback(self.doors.close)
+            last.push_async_callback(self.server.close)
+            await self.drop_warm()
 
     # --- the server's side
 
@@ -164,6 +201,7 @@ class World:
         """Delete a home and what is known of its sessions."""
         for session in self._at_home.pop(home.token, ()):
             self._sessions.pop(session.token, None)
+            self.doors.forget(session)
         self._homes.pop(home.token, None)
         home.remove()
 
@@ -175,6 +213,7 @@ class World:
     def disown(self, session: Session) -> None:
         """The session is over: what still comes for it belongs to nobody."""
         self._sessions.pop(session.token, None)
+        self.doors.forget(session)
         for sessions in self._at_home.values():
             if session in sessions:
                 sessions.remove(session)

@@ -1,0 +1,249 @@
+"""Lives leave nothing behind: no process, no zombie, no descriptor, no file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MINIATURE, ODD, Open, anywhere, descriptors
+
+from conformance.bench import processes
+from conformance.bench.homes import lock, new_root
+from conformance.bench.plan import ENTERED, KILL_PROCESS, At
+from conformance.bench.script import call, reply, script
+from conformance.bench.world import World
+from conformance.contract.values import Config
+from conformance.trace import LifeEnded, LifeKilled, LifeStarted, Noted, Updated
+
+IDLE = script(reply("Nothing."))
+
+
+def zygote_of(world: World) -> int:
+    """The zygote's own process."""
+    zygote = world.launcher._zygote
+    assert zygote is not None
+    inside = [p for p in processes.tree(zygote._process.pid) if "zygote" in Path(f"/proc/{p}/cmdline").read_text()]
+    return inside[-1]
+
+
+def one_life(world: World) -> int:
+    """Start, one session, kill; returns the pid."""
+    with world.episode(IDLE, fresh=True) as episode:
+        life = episode._run.life
+        assert life is not None
+        life.kill("tree")
+    return life.harness_pid
+
+
+def test_a_thousand_forked_lives_leave_nothing(opened: Open) -> None:
+    world = opened(ODD)
+    one_life(world)
+    zygote = zygote_of(world)
+    before = len(descriptors()), len(descriptors(zygote)), set(processes.walk(os.getpid())), set(os.listdir(world.root))
+    for _ in range(1000):
+        one_life(world)
+    after = len(descriptors()), len(descriptors(zygote)), set(processes.walk(os.getpid())), set(os.listdir(world.root))
+    assert after == before
+    root = world.root
+    world.close()
+    assert not root.exists()
+    assert processes.strays() == set()
+    assert not processes.alive(zygote)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["contained", "bare"])
+def test_spawned_lives_leave_nothing(opened: Open, bare: bool, contained: bool) -> None:
+    if not bare and not contained:
+        pytest.skip("no bubblewrap here")
+    world = opened(ODD, spawned=True, bare=bare)
+    one_life(world)
+    before = len(descriptors()), set(processes.walk(os.getpid())), set(os.listdir(world.root))
+    for _ in range(15):
+        one_life(world)
+    assert (len(descriptors()), set(processes.walk(os.getpid())), set(os.listdir(world.root))) == before
+    root = world.root
+    world.close()
+    assert not root.exists()
+    assert anywhere(str(root)) == []
+
+
+@pytest.mark.parametrize("habit", ["daemon", "grandchildren", "swarm", "walk", "deaf"])
+@pytest.mark.parametrize("way", ["forked", "forked bare", "spawned", "spawned bare"])
+def test_nothing_outlives_the_world(opened: Open, habit: str, way: str) -> None:
+    before = set(processes.walk(os.getpid())), set(anywhere("sleep", "600"))
+    world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
+    with world.episode(IDLE, fresh=True) as episode:
+        assert episode.prompt(habit).how == "ended"
+    alone = set(anywhere("sleep", "600")) - before[1]
+    with world.episode(IDLE) as episode:
+        assert episode.prompt(habit).how == "ended"
+    root = world.root
+    began = time.monotonic()
+    world.close()
+    assert time.monotonic() - began < 8
+    assert alone == set(), "a life of its own left something behind when its run was over"
+    assert set(anywhere("sleep", "600")) - before[1] == set()
+    assert set(processes.walk(os.getpid())) == before[0]
+    assert not root.exists()
+
+
+def test_a_life_in_one_run_is_not_ended_with_a_stray_of_another(opened: Open) -> None:
+    """What the warm life started goes on while lives beside it come and go."""
+    world = opened(ODD)
+    before = set(anywhere("sleep", "600"))
+    with world.episode(IDLE) as episode:
+        episode.prompt("daemon")
+    theirs = set(anywhere("sleep", "600")) - before
+    one_life(world)
+    assert theirs <= set(anywhere("sleep", "600"))
+    assert len(theirs) == 1
+
+
+@pytest.mark.parametrize("scope", ["tree", "process"])
+@pytest.mark.parametrize("way", ["forked", "spawned bare"])
+def test_a_process_killed_alone_leaves_its_child_to_the_next_life(opened: Open, scope: str, way: str) -> None:
+    world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
+    before = set(anywhere("sleep", "600"))
+    with world.episode(IDLE, fresh=True) as episode:
+        episode.prompt("child")
+        episode.kill(scope)
+        episode.start()
+        left = set(anywhere("sleep", "600")) - before
+        killed = episode.trace.of(LifeKilled)[0].scope
+    assert killed == scope
+    assert len(left) == (0 if scope == "tree" else 1)
+    assert set(anywhere("sleep", "600")) == before
+
+
+def test_a_planned_kill_of_the_process_alone_ends_as_a_crash(miniature: World) -> None:
+    play = script(reply(call("c1", "wipe", target="a")), reply("Done."))
+    trace = miniature.crash_run(play, [At(ENTERED, action=KILL_PROCESS)])
+    assert [k.scope for k in trace.of(LifeKilled)] == ["process"]
+    assert [e.code for e in trace.of(LifeEnded)][:1] == [-signal.SIGKILL]
+
+
+@pytest.mark.parametrize("way", ["forked", "spawned", "spawned bare"])
+def test_the_pid_is_the_harness_s_own(opened: Open, way: str) -> None:
+    world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
+    with world.episode(IDLE, fresh=True) as episode:
+        life = episode._run.life
+        assert life is not None
+        episode.prompt("pid")
+        said = [o.update["content"]["text"] for o in episode.trace.of(Updated)]
+        status = Path(f"/proc/{life.harness_pid}/status").read_text()
+        inner = next(line.split()[-1] for line in status.splitlines() if line.startswith("NSpid"))
+        started = episode.trace.of(LifeStarted)[0]
+    assert said == [inner]
+    assert started.pid == life.harness_pid
+
+
+@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("spawned", [False, True], ids=["forked", "spawned"])
+def test_a_harness_that_leaves_is_seen_with_its_code(opened: Open, spawned: bool, code: int) -> None:
+    world = opened(ODD, spawned=spawned)
+    with world.episode(IDLE, fresh=True) as episode:
+        assert episode.prompt(f"exit {code}").how == "died"
+        assert [(e.code, e.expected) for e in episode.trace.of(LifeEnded)] == [(code, False)]
+
+
+def test_a_harness_that_does_not_leave_is_killed_and_it_is_said(opened: Open) -> None:
+    world = opened(ODD)
+    with world.episode(IDLE, fresh=True) as episode:
+        episode.prompt("deaf")
+        episode.resume()
+        notes = [o.text for o in episode.trace.of(Noted)]
+    assert any("did not exit within 3 s" in text for text in notes)
+
+
+def test_ctrl_c_in_a_check_leaves_nothing(opened: Open) -> None:
+    before = set(processes.walk(os.getpid()))
+    world = opened(ODD)
+    with pytest.raises(KeyboardInterrupt), world.episode(IDLE, fresh=True) as episode:
+        world.loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
+        episode.prompt("hang")
+    assert world.run(*IDLE.steps).of(LifeStarted), "the world is still of use"
+    world.close()
+    assert set(processes.walk(os.getpid())) == before
+
+
+def test_ctrl_c_while_a_life_starts_leaves_nothing(opened: Open) -> None:
+    before = set(processes.walk(os.getpid()))
+    world = opened(ODD, spawned=True)
+    world.loop.call_later(0.03, signal.raise_signal, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        world.do(world.launch(world.new_home(), Config()))
+    world.close()
+    assert set(processes.walk(os.getpid())) == before
+
+
+@pytest.mark.parametrize("way", ["forked", "spawned"])
+def test_when_the_suite_is_killed_all_that_is_contained_dies(way: str, contained: bool, tmp_path: Path) -> None:
+    if not contained:
+        pytest.skip("no bubblewrap here: nothing but the end of its input tells a harness that the suite is gone")
+    program = tmp_path / "suite.py"
+    program.write_text(
+        f"import sys, time\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from conftest import ODD, open_world\nfrom test_lives import IDLE\n"
+        f"world = open_world(ODD, spawned={way == 'spawned'})\n"
+        "with world.episode(IDLE, fresh=True) as episode:\n"
+        "    for habit in ('daemon', 'grandchildren', 'deaf'):\n        episode.prompt(habit)\n"
+        "    print(world.root, flush=True)\n    time.sleep(60)\n"
+    )
+    before = set(anywhere("sleep", "600"))
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as suite:
+        assert suite.stdout is not None
+        root = suite.stdout.readline().strip()
+        assert set(anywhere("sleep", "600")) > before
+        suite.kill()
+    assert wait_until(lambda: not anywhere(root) and set(anywhere("sleep", "600")) == before)
+    subprocess.run(["rm", "-r", root], check=True)
+
+
+def wait_until(holds: Any, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_orphans_are_told_from_the_children_of_others() -> None:
+    """A child in our own session is not ours to kill; one that came to us from another session is."""
+    processes.become_subreaper()
+    with subprocess.Popen(["sleep", "600"]) as mine:
+        made = subprocess.run(["sh", "-c", "setsid sleep 600 >/dev/null & echo $!"], stdout=subprocess.PIPE, check=True)
+        left = int(made.stdout)
+        assert wait_until(lambda: left in processes.strays())
+        assert processes.end_strays(frozenset({left})) == []
+        assert processes.alive(left)
+        assert processes.end_strays() == []
+        assert not processes.alive(left)
+        assert processes.alive(mine.pid)
+        mine.kill()
+
+
+def test_what_a_killed_suite_left_on_disk_is_removed_by_the_next() -> None:
+    lives, dead, young = new_root(), new_root(), new_root()
+    held = lock(lives)
+    for path in (lives, dead):
+        os.utime(path, (0, 0))
+    another = new_root()
+    assert [path.exists() for path in (lives, dead, young, another)] == [True, False, True, True]
+    os.close(held)
+    for path in (lives, young, another):
+        path.rmdir()
+
+
+def test_the_miniature_ends_by_itself(opened: Open) -> None:
+    world = opened(MINIATURE)
+    with world.episode(IDLE, fresh=True) as episode:
+        episode.prompt()
+        episode.resume()
+        assert [(e.code, e.expected) for e in episode.trace.of(LifeEnded)] == [(0, True)]
