@@ -16,11 +16,21 @@ from conformance.bench.script import ToolCall, call, reply
 from conformance.bench.world import World
 from conformance.checks.check import check, examples
 from conformance.invariants.expectations import (
-    ran_nothing, ran_once_each, replied_whole, requests_at_least, started_at_least, told,
-)  # fmt: skip
+    ran_nothing,
+    ran_once_each,
+    replied_whole,
+    requests_at_least,
+    started_at_least,
+    told,
+)
 from conformance.invariants.registry import (
-    each_reached_its_own, nothing_ran_but, offered, ran_as_its_own_tool, session_goes_on, wire_name,
-)  # fmt: skip
+    each_reached_its_own,
+    nothing_ran_but,
+    offered,
+    ran_as_its_own_tool,
+    session_goes_on,
+    wire_name,
+)
 from conformance.judging import control, expect
 from conformance.strategies import arguments
 
@@ -58,8 +68,8 @@ def _breakages() -> st.SearchStrategy[tuple[str, Any]]:
         st.tuples(st.just("amount"), st.one_of(structures, st.sampled_from(("many", "1 of 2", 1.5, -0.25)))),
         st.tuples(st.just("amount"), st.integers(max_value=-1, min_value=-(10**9))),
     )
-    extra = st.tuples(st.sampled_from(("force", "Target", "target ", "recursive", "__proto__")), st.sampled_from((True, "yes", [])))
-    return st.one_of(wrong, extra)
+    strange = st.sampled_from(("force", "Target", "target ", "recursive", "__proto__"))
+    return st.one_of(wrong, st.tuples(strange, st.sampled_from((True, "yes", []))))
 
 
 def _unfit(tool: str, fitting: Arguments, breakage: tuple[str, Any]) -> ToolCall:
@@ -104,6 +114,7 @@ def _has_no_effect(world: World, fitting: ToolCall, unfit: ToolCall) -> None:
 
 # --- REG-05
 
+STRANGE = "though the name called is no tool of the session"
 LOOKALIKES = str.maketrans("aeiopsy", "аеіорѕу")  # noqa: RUF001 - Cyrillic on purpose
 STRANGERS: Mapping[str, Callable[[str], str]] = {
     "unknown": lambda _: "no_such_tool",
@@ -121,20 +132,24 @@ STRANGERS: Mapping[str, Callable[[str], str]] = {
 
 @check("REG-05")
 @examples(3)
-@given(tool=st.sampled_from(("wipe", "pay", "mystery", "look")), kind=st.sampled_from(sorted(STRANGERS)), given_arguments=arguments())
+@given(
+    tool=st.sampled_from(("wipe", "pay", "mystery", "look")), kind=st.sampled_from(sorted(STRANGERS)), fits=arguments()
+)
 def test_reg_05_a_name_that_is_no_tool_runs_nothing_and_ends_nothing(
-    world: World, tool: str, kind: str, given_arguments: Arguments
+    world: World, tool: str, kind: str, fits: Arguments
 ) -> None:
     """The right name, then one that only looks like it; a later call in the same session runs."""
-    proper = world.run(reply(ToolCall("c1", tool, given_arguments)), DONE)
+    proper = world.run(reply(ToolCall("c1", tool, fits)), DONE)
     control(proper, ran_once_each(["c1"]))
     name = STRANGERS[kind](wire_name(proper, tool))
-    trace = world.run(reply(ToolCall("c1", name, given_arguments, raw=True)), reply(call("c2", "look", target="x")), DONE)
+    trace = world.run(reply(ToolCall("c1", name, fits, raw=True)), reply(call("c2", "look", target="x")), DONE)
     control(trace, replied_whole(1))
-    expect(trace, nothing_ran_but(["c2"], "though the name called is no tool of the session"), told(["c1"]), session_goes_on("c2"))
+    expect(trace, nothing_ran_but(["c2"], STRANGE), told(["c1"]), session_goes_on("c2"))
 
 
-CASES: Mapping[str, Callable[[str], str]] = {"upper": str.upper, "title": str.title, "last letter": lambda n: n[:-1] + n[-1].upper()}
+CASES: Mapping[str, Callable[[str], str]] = {
+    "upper": str.upper, "title": str.title, "last letter": lambda name: name[:-1] + name[-1].upper(),
+}  # fmt: skip
 
 
 @check("REG-05")
@@ -148,5 +163,6 @@ def test_reg_05_a_mended_case_variant_asks_as_the_tool_that_runs(world: World, t
     play = (reply(variant), reply(call("c2", "look", target="x")), DONE)
     allowed, refused = world.run(*play), world.run(*play, answers=REFUSE)
     control(allowed, replied_whole(1))
-    expect(allowed, ran_as_its_own_tool("c1", tool), nothing_ran_but(["c1", "c2"], "though nobody called it"), told(["c1"]), session_goes_on("c2"))
+    expect(allowed, ran_as_its_own_tool("c1", tool), nothing_ran_but(["c1", "c2"], STRANGE))
+    expect(allowed, told(["c1"]), session_goes_on("c2"))
     expect(refused, ran_nothing(["c1"]))

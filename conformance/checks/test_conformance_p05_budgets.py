@@ -12,18 +12,32 @@ from hypothesis import strategies as st
 
 from conformance.bench.canaries import SLOW, STANDARD, Canary
 from conformance.bench.plan import ALLOW, REFUSE, Answers, At
-from conformance.bench.script import Script, Usage, call, reply, script
+from conformance.bench.script import Script, ToolCall, Usage, call, reply, script
 from conformance.bench.world import World
 from conformance.checks.check import check
 from conformance.contract.values import Config, Limits
 from conformance.invariants.budgets import (
-    answered, ending, not_run_is_told, requests_within, spent_within, starts_within, still_bounded, stopped_short,
-    told_as_limit, tokens_within,
-)  # fmt: skip
+    answered,
+    ending,
+    not_run_is_told,
+    requests_within,
+    spent_within,
+    starts_within,
+    still_bounded,
+    stopped_short,
+    tokens_within,
+    told_as_limit,
+)
 from conformance.invariants.expectations import (
-    ran_at_most_once_each, ran_once_each, requests_at_least, requests_at_most, resumed, started_at_least,
-    turn_ended, was_killed,
-)  # fmt: skip
+    ran_at_most_once_each,
+    ran_once_each,
+    requests_at_least,
+    requests_at_most,
+    resumed,
+    started_at_least,
+    turn_ended,
+    was_killed,
+)
 from conformance.invariants.facts import main_requests, text_of
 from conformance.judging import control, expect
 from conformance.trace import ToolEntered, Trace
@@ -33,10 +47,15 @@ CHEAP = Usage(input=10, output=1)
 
 
 def calling(tool: str, replies: int, usage: Usage = CHEAP, size: int = 1, text: str = "") -> Script:
-    """A model that calls a tool in each of so many replies: as good as one that never ends, if that is more than the limit."""
+    """A model that calls a tool in each of so many replies: as good as endless where the limit is lower."""
     said = [text] if text else []
-    batches = ([call(f"c{i}x{k}" if k else f"c{i}", tool, target=f"record {i} {k}") for k in range(size)] for i in range(1, replies + 1))
+    batches = (_batch(f"c{i}", tool, size) for i in range(1, replies + 1))
     return script(*(reply(*said, *batch, usage=usage) for batch in batches), DONE)
+
+
+def _batch(label: str, tool: str, size: int) -> list[ToolCall]:
+    """Calls of one reply, the first with the plain label."""
+    return [call(f"{label}x{k}" if k else label, tool, target=f"record {label} {k}") for k in range(size)]
 
 
 # --- how large a limit has to be for this harness
@@ -44,7 +63,7 @@ def calling(tool: str, replies: int, usage: Usage = CHEAP, size: int = 1, text: 
 
 @dataclass(frozen=True)
 class Room:
-    """The first main request of a harness: its characters (no tokeniser makes more tokens of it), and its `max_tokens`."""
+    """A harness's first main request: its characters (its tokens are never more), and its `max_tokens`."""
 
     characters: int
     most: int
@@ -90,7 +109,7 @@ def bounds(world: World) -> Iterator[Bound]:
     """Each declared limit, tight enough for three replies (of cost: for a few)."""
     for name in world.harness.limits():
         if name in ("turns", "calls"):
-            yield Bound(name, Limits(**{name: 3}), Limits(**{name: 1000}))  # type: ignore[arg-type] # by name
+            yield Bound(name, Limits(**{name: 3}), Limits(**{name: 1000}))
         elif name == "tokens":
             total = room(world).tokens
             yield Bound(name, Limits(tokens=total), Limits(tokens=total * 10), Usage(total // 3, 20))
@@ -164,12 +183,13 @@ def _rests(of: Room) -> dict[str, int]:
 def test_budg_02_no_request_that_cannot_be_paid_for(world: World, left: str, kind: str) -> None:
     """The first reply leaves a certain rest of the limit; a first reply that leaves much lets the work go on."""
     world.needs("tokens")
-    total = room(world).tokens
-    used = total - _rests(room(world))[left]
+    total, honest = room(world).tokens, room(world).characters // 4
+    spent = total - _rests(room(world))[left]
     config = Config(limits=Limits(tokens=total))
-    cheap = calling("note", 4)
+    cheap = calling("note", 4, Usage(honest, 20))  # a harness may well estimate by what the provider reported last
     control(world.run(script=cheap, config=config, fence=False), requests_at_least(5))
-    first = reply(call("c0", "note", target="x"), usage=Usage(used - 1, 1) if kind == "input" else Usage(1, used - 1))
+    usage = Usage(spent - 20, 20) if kind == "input" else Usage(honest, spent - honest)
+    first = reply(call("c0", "note", target="x"), usage=usage)
     trace = world.run(script=script(first, *cheap.steps), config=config)
     control(trace, requests_at_least(1))
     expect(trace, tokens_within(total))
@@ -203,7 +223,11 @@ def test_budg_03_a_limit_is_told_as_that_limit(world: World) -> None:
 
 
 @check("BUDG-04")
-@given(data=st.data(), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3), tools=st.permutations(("note", "look", "broken", "put")))
+@given(
+    data=st.data(),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    tools=st.permutations(("note", "look", "broken", "put")),
+)
 def test_budg_04_no_more_starts_than_calls(world: World, data: Any, sizes: list[int], tools: Sequence[str]) -> None:
     """Batches of any size, together more than the limit; a limit that they fit into lets all of them run."""
     sizes = [*sizes, 2]
@@ -322,7 +346,8 @@ def test_budg_09_no_usage_removes_the_limit(world: World, kind: str) -> None:
         config, text = Config(limits=limits), "The record says nothing new. " * (padding // 29)
         fair = world.run(script=calling("look", replies, Usage(honest, 20), text=text), config=config, fence=False)
         control(fair, requests_at_least(1), requests_at_most(5))
-        trace = world.run(script=calling("look", replies, _nonsense(honest)[kind], text=text), config=config, fence=False)
+        play = calling("look", replies, _nonsense(honest)[kind], text=text)
+        trace = world.run(script=play, config=config, fence=False)
         control(trace, requests_at_least(1))
         expect(trace, still_bounded(replies))
 

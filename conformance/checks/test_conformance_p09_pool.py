@@ -25,9 +25,10 @@ NAMES = [tool.name for tool in STANDARD]
 # --- POOL-01
 
 
-def _work(begins: int) -> Script:
-    """Some turns with a read-only call each."""
-    return script(*(step for i in range(begins, begins + 2) for step in (reply(call(f"c{i}", "look", target=f"{i}")), DONE)))
+def _work() -> Script:
+    """Two turns with a read-only call each."""
+    looks = [reply(call(f"c{i}", "look", target=f"record {i}")) for i in (1, 2)]
+    return script(*(step for look in looks for step in (look, DONE)))
 
 
 @check("POOL-01")
@@ -35,8 +36,8 @@ def _work(begins: int) -> Script:
 def test_pool_01_what_is_left_out_is_offered_in_no_request(world: World, left_out: set[str]) -> None:
     """Any tools left out; two prompts and a further one. Without the rule they are offered."""
     names = sorted(left_out)
-    control(world.run(script=_work(1), prompts=2), offered(names))
-    trace = world.run(script=_work(1), prompts=2, config=Config(exclude=tuple(names)))
+    control(world.run(script=_work(), prompts=2), offered(names))
+    trace = world.run(script=_work(), prompts=2, config=Config(exclude=tuple(names)))
     control(trace, requests_at_least(4))
     expect(trace, not_offered(names))
 
@@ -55,7 +56,7 @@ def test_pool_01_also_behind_compaction_and_resume(world: World) -> None:
 
 
 def _long_session(world: World, config: Config) -> Trace:
-    with world.episode(_work(1), config=config, fresh=True) as episode:
+    with world.episode(_work(), config=config, fresh=True) as episode:
         episode.prompt()
         episode.prompt()
         if "compact" in world.methods:
@@ -105,7 +106,8 @@ def test_pool_02_another_sessions_tool_does_not_run(world: World, tool: str, spe
     """Given to one session and run there; a second session of the same process calls it and does not have it."""
     with world.episode(script(reply(call("c1", tool, target="ledger")), DONE)) as episode:
         episode.prompt()
-        called = ToolCall("c2", SPELLINGS[spelling](wire_name(episode.trace, tool), tool), {"target": "ledger"}, raw=True)
+        name = SPELLINGS[spelling](wire_name(episode.trace, tool), tool)
+        called = ToolCall("c2", name, {"target": "ledger"}, raw=True)
         trace = _in_second_session(episode, called, (LOOK, NOTE))
     control(trace, ran_once_each(["c1"]), tools_given("s1", tool, there=True), tools_given("s2", tool, there=False))
     control(trace, replied_whole(3))

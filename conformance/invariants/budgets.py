@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conformance.invariants.facts import ends, entries, main_requests, posture, tells, text_of, turn_starts
 from conformance.judging import predicate
 from conformance.trace import (
-    LifeEnded, LifeStarted, Observation, Replied, Requested, Role, ToolEntered, Trace, TurnEnded, Updated,
-)  # fmt: skip
+    LifeEnded,
+    LifeStarted,
+    Observation,
+    Replied,
+    Requested,
+    Role,
+    ToolEntered,
+    Trace,
+    TurnEnded,
+    Updated,
+)
 
 Findings = Iterator[tuple[int, str]]
 CHARACTERS_PER_TOKEN = 10  # no tokeniser makes fewer tokens of a request than its characters by this
@@ -28,7 +38,7 @@ def windows(trace: Trace) -> list[Trace]:
     elif scope == "prompt":
         starts = [*turn_starts(trace)]
     edges = [-1, *(start.seq for start in starts[1:]), len(trace)]
-    return [trace.between(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [trace.between(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def answered(part: Trace) -> list[Replied]:
@@ -137,7 +147,8 @@ def not_run_is_told(trace: Trace) -> Findings:
         for nonce in reply.calls if reply.whole and following else ():
             if not entries(trace, nonce) and not tells(following[-1], nonce):
                 call = trace.scripted().get(nonce, {})
-                yield following[-1].seq, f"{call.get('tool')} ({call.get('label')}) did not start and is not told to the model"
+                name = f"{call.get('tool')} ({call.get('label')})"
+                yield following[-1].seq, f"{name} did not start and is not told to the model"
 
 
 def ending(trace: Trace, turn: int) -> dict[str, Any]:
@@ -163,7 +174,8 @@ def told_as_limit(trace: Trace, turn: int, limit: str, finished: Mapping[str, An
     new_kinds = set(end["kinds"]) - set(finished["kinds"])
     same = all(end[key] == finished[key] for key in ("stop", "error", "limit", "exit"))
     if same and not new_kinds:
-        yield seq, f"a run that the limit of {limit} stopped was reported as success ({end['stop'] or 'no stop reason'})"
+        how = end["stop"] or "no stop reason"
+        yield seq, f"a run that the limit of {limit} stopped was reported as success ({how})"
     elif end["limit"] and end["limit"] != limit:
         yield seq, f"the limit of {limit} was told as the limit of {end['limit']}"
     elif not end["limit"] and end["stop"] in _others(limit):

@@ -108,7 +108,7 @@ def ran_as_its_own_tool(trace: Trace, label: str, tool: str) -> Findings:
 
 @predicate
 def session_goes_on(trace: Trace, label: str) -> Findings:
-    """This later call of the session began, and the last prompt ended as a finished one."""
+    """A later call of the session began, and the last prompt ended as a finished one."""
     if not entries(trace, trace.nonce(label)):
         yield -1, f"the session did not go on: a later call ({label}) did not run"
     last = turn_starts(trace)[-1]

@@ -21,8 +21,8 @@ def without(history: list[Message], words: str) -> list[Message]:
     """The history without the calls whose results hold these words."""
     results = [b for m in history for b in m["content"] if b["type"] == "tool_result"]
     gone = {b["tool_use_id"] for b in results if words in b["content"]}
-    kept = [{**m, "content": [b for b in m["content"] if not {b.get("id"), b.get("tool_use_id")} & gone]} for m in history]
-    return [m for m in kept if m["content"]]
+    kept = [[b for b in m["content"] if not {b.get("id"), b.get("tool_use_id")} & gone] for m in history]
+    return [{**m, "content": blocks} for m, blocks in zip(history, kept, strict=True) if blocks]
 
 
 # --- REG-02

@@ -87,6 +87,17 @@ class OutputIsFree(Miniature):
         return super().count_usage({**usage, "output_tokens": 0}, estimate)
 
 
+@saboteur(fails={"BUDG-02"}, because="once the limit of tokens was reached")
+class LooksTooLate(Miniature):
+    """Claims to look at what is spent, and does so one request late."""
+
+    posture: ClassVar[Mapping[str, Any]] = {**Miniature.posture, "budget_basis": "after"}
+
+    def tokens_left(self, s: Session, request: Mapping[str, Any]) -> int:
+        """Look at a number that is twice the limit."""
+        return self.max_tokens if s.limits.tokens is None or s.state.tokens < 2 * s.limits.tokens else 0
+
+
 # --- BUDG-03
 
 
@@ -237,3 +248,13 @@ class GivesUpOnNonsense(NoOtherBound):
         """Skip what is no number."""
         sane = all(type(usage.get(kind, 0)) is int for kind in ("input_tokens", "output_tokens"))
         return super().count_usage(usage, estimate) if sane else 0
+
+
+@saboteur(fails={"BUDG-09"}, because="has ceased to bind")
+class BelievesTheLastWord(NoOtherBound):
+    """Goes by the last report of a reply alone, though reports only ever grow."""
+
+    def count_usage(self, usage: Mapping[str, Any], estimate: int) -> int:
+        """Take a nought for an answer, if one was given."""
+        told = (usage.get("input_tokens"), usage.get("output_tokens"))
+        return 0 if told == (0, 0) else super().count_usage(usage, estimate)

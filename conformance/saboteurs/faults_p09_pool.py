@@ -75,7 +75,8 @@ class HidesTheShortName(Miniature):
 
     def lookup(self, s: Session, name: str) -> Tool | None:
         """Cut the server's name off."""
-        return super().lookup(s, name) or (everything(s).get(name.split("__")[-1]) if "__" in name else None)
+        plain = name.rpartition("__")[2]
+        return super().lookup(s, name) or (everything(s).get(plain) if plain != name else None)
 
 
 @saboteur(fails={"POOL-02"}, because="though it is no tool of its session")
