@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+BUILT = ("__pycache__", "build", "dist", "conformance-report", "node_modules")
 PACKAGES = ("conformance", "reference_harness")
 
 
@@ -29,11 +30,22 @@ class Import:
 @cache
 def tracked() -> tuple[str, ...]:
     """Paths of all files of the project: those in git, and new ones that git does not ignore."""
+    if not (ROOT / ".git").exists():
+        return tuple(sorted(_unpacked()))
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return tuple(sorted(path for path in listed.stdout.splitlines() if (ROOT / path).is_file()))
+
+
+def _unpacked() -> Iterator[str]:
+    """Files of an unpacked source distribution: no build products, no hidden folders."""
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        built = any(p in BUILT or p.startswith(".") or p.endswith(".egg-info") for p in parts)
+        if path.is_file() and not built:
+            yield "/".join(parts)
 
 
 def python_files(*below: str) -> list[str]:
