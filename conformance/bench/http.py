@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,6 +32,22 @@ class Exchange:
     def alive(self) -> bool:
         """False once the client has closed its end or the connection broke."""
         return not (self._writer.is_closing() or self._reader.at_eof())
+
+    @property
+    def abandoned(self) -> bool:
+        """True if the client has closed its end already: it gave the request up before it was read."""
+        sock = self._writer.get_extra_info("socket")
+        if sock is None or self._reader.at_eof():
+            return True
+        peek = socket.socket(fileno=os.dup(sock.fileno()))
+        try:
+            return peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            peek.close()
 
     def head(self, status: int, headers: Sequence[tuple[str, str]], length: int | None) -> None:
         """Write status line and headers; `length` None means a chunked body."""

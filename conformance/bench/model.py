@@ -14,7 +14,7 @@ from conformance.bench.player import LAST_WORD, Patterns, Served, digest, result
 from conformance.bench.script import Failure, Reply, Step, reply
 from conformance.bench.session import Session
 from conformance.bench.wire.dialect import Answer, Dialect, ModelRequest
-from conformance.trace import Illformed, Replied, Requested, Role, Unscripted
+from conformance.trace import Illformed, Noted, Replied, Requested, Role, Unscripted
 
 SIDE_ANSWER = reply("ok")
 AUTH_HEADERS = ("x-api-key", "authorization")
@@ -35,6 +35,11 @@ class ScriptedModel:
         session = self._owner(read, sessions)
         if session is None:
             await self._warm_up(exchange, read, number)
+            return
+        if exchange.abandoned:
+            # Under load the harness may have given up before the bench came to read. Stamped now, the request would
+            # seem to come behind whatever the harness has said since.
+            session.stage.seen(Noted, session=session.label, text=f"request {number} was given up before it was read")
             return
         illegal = self.dialect.judge(exchange.request, read)
         if illegal is not None:
