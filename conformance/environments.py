@@ -80,12 +80,19 @@ def npm_for(packages: Sequence[str], options: Sequence[str] = ()) -> Path:
         missing = "npm" if npm is None else "node"
         raise HarnessError(f"{', '.join(packages)} need {missing}, which is not on PATH: install Node.js 20 or later")
     version = _run([node, "--version"], "node").strip()
-    key = {"node": version, "platform": sysconfig.get_platform(), "packages": sorted(packages), "options": list(options)}
+    key = {
+        "node": version,
+        "platform": sysconfig.get_platform(),
+        "packages": sorted(packages),
+        "options": list(options),
+    }
 
     def build(folder: Path) -> None:
         folder.mkdir()
         (folder / "package.json").write_text('{"private": true}\n')
-        _run([npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *options, *packages], "npm", cwd=folder)
+        _run(
+            [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *options, *packages], "npm", cwd=folder
+        )
 
     return made("npm", key, f"{', '.join(sorted(packages))} for Node.js {version}", build)
 

@@ -17,7 +17,6 @@ from conformance.report.known import load as load_known
 from conformance.report.writer import TraceStore
 from conformance.requirements import table
 from conformance.resolve import ManifestPlug, resolve
-from conformance.resolve import resolve
 
 EXAMPLES = {"quick": 5, "default": 15, "thorough": 100, "unshrunk": 15}
 PATTERN = "test_conformance_*.py"

@@ -13,19 +13,50 @@ from conformance.bench.canaries import PING, STANDARD
 from conformance.bench.episode import Episode
 from conformance.bench.plan import EFFECT, ENTERED, EVENT, REQUEST, RESULT_UNREAD, Answers, At, answers
 from conformance.bench.script import (
-    Cut, ErrorEvent, Failure, Fault, Garbage, Reply, Say, Script, Stall, Style, Think, ToolCall, Usage, call, reply,
+    Cut,
+    ErrorEvent,
+    Failure,
+    Fault,
+    Garbage,
+    Reply,
+    Say,
+    Script,
+    Stall,
+    Style,
+    Think,
+    ToolCall,
+    Usage,
+    call,
+    reply,
     script,
 )  # fmt: skip
 from conformance.bench.world import World
 from conformance.checks.check import check, examples
 from conformance.contract.values import Config, Limits
 from conformance.invariants.events import (
-    asked_no_more_often, begun_and_not_ended, broken_streams_end, cancelled_in_mid_turn, completed_only_if_ended,
-    ended_are_shown_ended, ends_once_each, has_calls_of_every_kind, model_failed, model_said_stop,
-    ran_as_streamed, ran_without_arguments, retries_are_bounded, texts_in_history, whole_replies_are_worked,
+    asked_no_more_often,
+    begun_and_not_ended,
+    broken_streams_end,
+    cancelled_in_mid_turn,
+    completed_only_if_ended,
+    ended_are_shown_ended,
+    ends_once_each,
+    has_calls_of_every_kind,
+    model_failed,
+    model_said_stop,
+    ran_as_streamed,
+    ran_without_arguments,
+    retries_are_bounded,
+    texts_in_history,
+    whole_replies_are_worked,
 )  # fmt: skip
 from conformance.invariants.expectations import (
-    ran_once_each, replied_whole, requests_at_least, resumed, turn_ended, was_killed,
+    ran_once_each,
+    replied_whole,
+    requests_at_least,
+    resumed,
+    turn_ended,
+    was_killed,
 )  # fmt: skip
 from conformance.invariants.facts import main_requests
 from conformance.judging import Predicate, control, expect

@@ -15,13 +15,34 @@ from conformance.bench.world import FOLLOW_UP, World
 from conformance.checks.check import check, examples
 from conformance.contract.values import Compaction, Config, Limits
 from conformance.invariants.compaction import (
-    compacted, compacted_in_mid_turn, decided, got_smaller, instructed, instructions_stay, keeps_last,
-    legal_after_compaction, new_history, no_looser_after_compaction, no_request_when_spent, old_history_or_new,
-    pool_no_larger, prompt_stood_before, prompts_at_work_stay, something_goes, summaries_make_progress, tools_stay,
+    compacted,
+    compacted_in_mid_turn,
+    decided,
+    got_smaller,
+    instructed,
+    instructions_stay,
+    keeps_last,
+    legal_after_compaction,
+    new_history,
+    no_looser_after_compaction,
+    no_request_when_spent,
+    old_history_or_new,
+    pool_no_larger,
+    prompt_stood_before,
+    prompts_at_work_stay,
+    something_goes,
+    summaries_make_progress,
+    tools_stay,
 )  # fmt: skip
 from conformance.invariants.expectations import (
-    ran_once_each, requests_at_least, requests_at_most, resumed, started_at_least, starts_at_most,
-    turn_ended, was_killed,
+    ran_once_each,
+    requests_at_least,
+    requests_at_most,
+    resumed,
+    started_at_least,
+    starts_at_most,
+    turn_ended,
+    was_killed,
 )  # fmt: skip
 from conformance.judging import NotExposed, control, expect
 from conformance.strategies import texts

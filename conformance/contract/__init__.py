@@ -2,11 +2,31 @@
 
 from conformance.contract.adapter import Adapter, Turn
 from conformance.contract.errors import (
-    AdapterError, BenchError, ConformanceError, HarnessError, ManifestError,
+    AdapterError,
+    BenchError,
+    ConformanceError,
+    HarnessError,
+    ManifestError,
 )  # fmt: skip
 from conformance.contract.values import (
-    Answer, Call, CallShown, Compaction, Config, Event, Limits, McpServer, Notice, SessionSetup,
-    Setup, Stop, Text, Thought, Tool, ToolResult, Unfinished, UserText,
+    Answer,
+    Call,
+    CallShown,
+    Compaction,
+    Config,
+    Event,
+    Limits,
+    McpServer,
+    Notice,
+    SessionSetup,
+    Setup,
+    Stop,
+    Text,
+    Thought,
+    Tool,
+    ToolResult,
+    Unfinished,
+    UserText,
 )  # fmt: skip
 from conformance.contract.vocabulary import CallStatus, Option, Risk, StopReason
 

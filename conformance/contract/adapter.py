@@ -7,10 +7,18 @@ method declares its capability; `capabilities` adds those that no method shows.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar, Mapping, Protocol, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from conformance.contract.values import (
-    Answer, Call, Event, Limits, SessionSetup, Setup, Stop, Unfinished,
+    Answer,
+    Call,
+    Event,
+    Limits,
+    SessionSetup,
+    Setup,
+    Stop,
+    Unfinished,
 )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ their name says: tokens, US dollars, seconds.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from conformance.contract.errors import AdapterError
 from conformance.contract.vocabulary import CallStatus, Option, Risk, StopReason
@@ -222,7 +223,9 @@ def config_from_json(body: JsonObject) -> Config:
     """The inverse of `config_to_json`. Raises AdapterError on an unknown key."""
     unknown = set(body) - {f.name for f in fields(Config)}
     if unknown:
-        raise AdapterError(f"session configuration has unknown keys {sorted(unknown)}: the suite and the adapter differ in version")
+        raise AdapterError(
+            f"session configuration has unknown keys {sorted(unknown)}: the suite and the adapter differ in version"
+        )
     return Config(
         limits=Limits(**body.get("limits", {})),
         compaction=Compaction(**body.get("compaction", {})),

@@ -6,9 +6,9 @@ tool-call statuses and permission options.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Mapping
 
 
 class Risk(str, Enum):

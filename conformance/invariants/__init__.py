@@ -1,7 +1,15 @@
 """Pure predicates over traces: invariants that watch every run, and expectations of single checks."""
 
 from conformance.invariants import (
-    budgets, compaction, events, everywhere, expectations, permissions, registry, sessions, workflow,
+    budgets,
+    compaction,
+    events,
+    everywhere,
+    expectations,
+    permissions,
+    registry,
+    sessions,
+    workflow,
 )  # fmt: skip
 
 __all__ = [

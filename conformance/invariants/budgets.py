@@ -96,9 +96,12 @@ def _unaffordable(request: Requested, rest: int, counts: tuple[str, ...]) -> Fin
     least = len(text_of(request)) // CHARACTERS_PER_TOKEN if "input" in counts else 0
     most = int(request.body.get("max_tokens") or 0) if "output" in counts else 0
     if least + most > rest:
-        yield request.seq, (
-            f"a request that cannot fit was sent: {max(rest, 0)} tokens were left, "
-            f"it asks for up to {most} and sends at least {least}"
+        yield (
+            request.seq,
+            (
+                f"a request that cannot fit was sent: {max(rest, 0)} tokens were left, "
+                f"it asks for up to {most} and sends at least {least}"
+            ),
         )
 
 

@@ -15,7 +15,16 @@ from typing import Any
 from conformance.invariants.facts import entries, labelled, main_requests, questions, text_of
 from conformance.judging import predicate
 from conformance.trace import (
-    Configured, Illformed, Prompted, Replied, Requested, Role, SessionLoaded, ToolLeft, Trace, TurnEnded,
+    Configured,
+    Illformed,
+    Prompted,
+    Replied,
+    Requested,
+    Role,
+    SessionLoaded,
+    ToolLeft,
+    Trace,
+    TurnEnded,
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]

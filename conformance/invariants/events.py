@@ -10,8 +10,22 @@ from conformance.invariants.everywhere import equal
 from conformance.invariants.facts import effects, ends, entries, labelled, main_requests, turn_starts
 from conformance.judging import predicate
 from conformance.trace import (
-    Asked, CancelSent, LifeEnded, LifeKilled, Proceeded, Prompted, Replied, Requested, Role, ToolEntered, ToolLeft,
-    ToolRejected, Trace, TurnEnded, Unscripted, Updated,
+    Asked,
+    CancelSent,
+    LifeEnded,
+    LifeKilled,
+    Proceeded,
+    Prompted,
+    Replied,
+    Requested,
+    Role,
+    ToolEntered,
+    ToolLeft,
+    ToolRejected,
+    Trace,
+    TurnEnded,
+    Unscripted,
+    Updated,
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]

@@ -196,7 +196,7 @@ def _said(one: Any) -> str:
 def _what(one: Any) -> str:
     words = {
         "Updated": "an event", "Garbled": "the output", "Said": "an answer of an extension", "Asked": "a question",
-        "ToolEntered": "the arguments of a tool", "Requested": "the body of a request", "TurnEnded": "the end of a turn",
+        "ToolEntered": "tool arguments", "Requested": "the body of a request", "TurnEnded": "the end of a turn",
         "LifeEnded": "stderr",
     }  # fmt: skip
     return words[type(one).__name__]

@@ -264,5 +264,3 @@ class ShortensThePrompt(Miniature):
         """Keep its end."""
         head = super().after_summary(s, summary, cut)
         return [head[0], *({**b, "text": b["text"][-30:]} for b in head[1:])] if head else head
-
-

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from acp import RequestError, connect_to_agent, schema
 from scripted import ScriptedModel, ToolServer
@@ -67,7 +67,7 @@ class Life:
             "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "sk-canary-key", "HARNESS_STALL_TIMEOUT": "2",
         } | env  # fmt: skip
 
-    async def __aenter__(self) -> Life:
+    async def __aenter__(self) -> Self:
         reader, self._writer = await asyncio.open_unix_connection(os.environ["REFERENCE_HOST"], limit=2**26)
         self._writer.write(json.dumps(self._env).encode() + b"\n")
         self.pid = int(await reader.readline())
@@ -95,9 +95,7 @@ class Life:
                 await asyncio.sleep(0.005)
 
     async def open(self, tools: ToolServer, cwd: Path, **config: Any) -> str:
-        made = await self.agent.new_session(
-            cwd=str(cwd), mcp_servers=[http(tools)], conformance={"config": config}
-        )
+        made = await self.agent.new_session(cwd=str(cwd), mcp_servers=[http(tools)], conformance={"config": config})
         return made.session_id
 
     async def load(self, session: str, tools: ToolServer, cwd: Path, **config: Any) -> list[dict[str, Any]]:

@@ -22,7 +22,9 @@ from scripted import ScriptedModel, ToolServer
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The preloaded process whose forks are the lives."""
     path = tmp_path_factory.mktemp("host") / "s"
-    process = subprocess.Popen([sys.executable, Path(__file__).with_name("host.py"), path], cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("host.py"), path], cwd=Path(__file__).parents[2]
+    )
     os.environ["REFERENCE_HOST"] = str(path)
     while not path.exists():
         assert process.poll() is None

@@ -23,13 +23,23 @@ def call(id_: str, tool: str, **arguments: Any) -> dict[str, Any]:
 
 def reply(*blocks: dict[str, Any], stop: str = "", usage: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     stop = stop or ("tool_use" if any(b["type"] == "tool_use" for b in blocks) else "end_turn")
-    return {"blocks": blocks, "stop": stop, "usage": {"input_tokens": 100, "output_tokens": 20} if usage is None else usage} | more
+    return {
+        "blocks": blocks,
+        "stop": stop,
+        "usage": {"input_tokens": 100, "output_tokens": 20} if usage is None else usage,
+    } | more
 
 
 def events(step: dict[str, Any]) -> list[dict[str, Any]]:
     """The lawful stream of a reply."""
     usage = step["usage"]
-    start = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": usage | {"output_tokens": 1}}
+    start = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "usage": usage | {"output_tokens": 1},
+    }
     out: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
     for index, block in enumerate(step["blocks"]):
         out += _block_events(index, block)

@@ -56,7 +56,9 @@ def lived(turns) -> list[Entry]:
                 if i % 3 == 2:
                     records.append(Closed(one.id, "refused", "refused"))
                     continue
-                records.append(Decided(Decision(one.id, "wipe", one.digest, "allow", "r", "automatic", "w", "once", "b")))
+                records.append(
+                    Decided(Decision(one.id, "wipe", one.digest, "allow", "r", "automatic", "w", "once", "b"))
+                )
                 records.append(Started(one.id, "wipe", one.digest))
                 records.append(Finished(one.id, "done"))
         records.append(TurnEnded("end_turn"))

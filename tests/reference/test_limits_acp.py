@@ -69,8 +69,20 @@ def test_tokens_bind_whatever_usage_says(tmp_path, tools, scripted, run):
 
     async def story():
         assert await requests({"input_tokens": 3000, "output_tokens": 500}, 10_000) == 2
-        assert await requests({"input_tokens": 100, "output_tokens": 5, "iterations": [
-            {"input_tokens": 4000, "output_tokens": 500}, {"input_tokens": 4000, "output_tokens": 500}]}, 10_000) == 1
+        assert (
+            await requests(
+                {
+                    "input_tokens": 100,
+                    "output_tokens": 5,
+                    "iterations": [
+                        {"input_tokens": 4000, "output_tokens": 500},
+                        {"input_tokens": 4000, "output_tokens": 500},
+                    ],
+                },
+                10_000,
+            )
+            == 1
+        )
         for nonsense in ({}, {"input_tokens": 0, "output_tokens": 0}, {"input_tokens": -5, "output_tokens": "x"},
                          {"input_tokens": 1e99, "output_tokens": None}):  # fmt: skip
             assert 1 <= await requests(nonsense, 10_000) < 20

@@ -34,7 +34,9 @@ TWICE = b'data: {"type":"message_start","message":{}}\n\n' * 2
 
 @pytest.mark.parametrize("fault", [{"status": 529}, {"status": 429}, {"status": 500}, {"raw": GARBAGE},
                                    {"raw": OVERLOADED}, {"raw": TWICE}, {"raw": b""}])  # fmt: skip
-def test_a_passing_fault_is_overcome_and_a_lasting_one_is_an_error_that_can_be_taken_up(fault, tmp_path, tools, scripted, run):
+def test_a_passing_fault_is_overcome_and_a_lasting_one_is_an_error_that_can_be_taken_up(
+    fault, tmp_path, tools, scripted, run
+):
     model = scripted(WHOLE | fault, WHOLE | fault, reply(text("done")))
 
     async def story():
@@ -93,7 +95,9 @@ def test_calls_that_cannot_be_run_are_told_and_the_turn_goes_on(tmp_path, tools,
 @pytest.mark.parametrize(("stop", "ran", "reason"), [("refusal", [], "refusal"), ("max_tokens", ["1"], "end_turn"),
                                                      ("end_turn", ["1", "2"], "end_turn")])  # fmt: skip
 def test_stop_reasons_with_calls(stop, ran, reason, tmp_path, tools, scripted, run):
-    model = scripted(reply(call("t1", "look", nonce="1"), call("t2", "look", nonce="2"), stop=stop), reply(text("done")))
+    model = scripted(
+        reply(call("t1", "look", nonce="1"), call("t2", "look", nonce="2"), stop=stop), reply(text("done"))
+    )
 
     async def story():
         async with Life(tmp_path, model) as life:
