@@ -121,9 +121,7 @@ class HarnessAgent:
         """Take up a session: show its history, run and ask nothing."""
         del cwd  # a session keeps the folder it was opened in
         with _told():
-            session, entries = await self.harness.load_session(
-                session_id, _servers(mcp_servers), _config(conformance)
-            )
+            session, entries = await self.harness.load_session(session_id, _servers(mcp_servers), _config(conformance))
         client = self._attach(session)
         for entry in entries:
             client.show(Happened(entry, replayed=True))

@@ -24,9 +24,7 @@ OPTIONS = {
 
 def visible(text: str) -> str:
     """Text for a person's eyes: control, bidi, zero-width and tag characters are written out."""
-    return "".join(
-        c if c == " " or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text
-    )
+    return "".join(c if c == " " or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def title(call: Call) -> str:
