@@ -1,21 +1,14 @@
-"""COMP: what requests show before and after a compaction.
-
-A *round* is a stretch in which compaction was at work in a session: from the main request before it to the
-first main request behind it. It is seen by its summarising requests, or by the operator's word.
-"""
+"""COMP: what requests show before and after a compaction."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from conformance.invariants.facts import entries, labelled, main_requests, questions, text_of
+from conformance.invariants.rounds import Block, Round, messages, rounds, said, size, strings, whole
 from conformance.judging import predicate
 from conformance.trace import (
-    Configured,
     Illformed,
     Prompted,
     Replied,
@@ -28,108 +21,19 @@ from conformance.trace import (
 )  # fmt: skip
 
 Findings = Iterator[tuple[int, str]]
-Block = tuple[str, str]  # role, the block as text
-REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
-
-
-@dataclass
-class Round:
-    """`marks`: what shows that compaction was at work, in order."""
-
-    session: str
-    before: Requested | None
-    marks: list[Requested | Configured] = field(default_factory=list)
-    after: Requested | None = None
-
-
-def rounds(trace: Trace) -> list[Round]:
-    """The compactions of a run, of all sessions."""
-    return [r for name in dict.fromkeys(o.session for o in trace.of(Requested)) for r in _rounds(trace, name)]
-
-
-def _rounds(trace: Trace, session: str) -> Iterator[Round]:
-    now = Round(session, None)
-    for one in trace:
-        if one.session != session or not isinstance(one, Requested | Configured):
-            continue
-        if isinstance(one, Requested) and one.role is Role.MAIN:
-            if now.marks:
-                now.after = one
-                yield now
-            now = Round(session, one)
-        elif _is_mark(one):
-            now.marks.append(one)
-    if now.marks:
-        yield now
-
-
-def _is_mark(one: Requested | Configured) -> bool:
-    if isinstance(one, Requested):
-        return one.role is Role.COMPACTION
-    return one.what == "compact" and not one.error
-
-
-def _whole(trace: Trace) -> list[tuple[Round, Requested, Requested]]:
-    """The rounds that have both ends, with the main requests before and behind."""
-    return [(r, r.before, r.after) for r in rounds(trace) if r.before is not None and r.after is not None]
-
-
-# --- what stands in a request
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from strings(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from strings(part)
-
-
-def said(request: Requested) -> str:
-    """All that the request says, decoded."""
-    return "\n".join(strings(request.body))
-
-
-def messages(request: Requested) -> list[list[Block]]:
-    """The entries of the history, each as its blocks; what varies lawfully (ids, cache marks, reminders) is gone."""
-    found = request.body.get("messages") or []
-    return [list(_blocks(m)) for m in found if isinstance(m, Mapping) and m.get("role") != "system"]
-
-
-def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
-    content = message.get("content")
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    for part in parts:
-        bare = {k: v for k, v in part.items() if k not in ("id", "tool_use_id", "cache_control", "caller")}
-        if isinstance(bare.get("text"), str):
-            bare["text"] = REMINDER.sub("", bare["text"]).strip()
-        if bare.get("text") != "":
-            yield str(message.get("role")), json.dumps(bare, sort_keys=True, ensure_ascii=False)
-
-
-def size(request: Requested) -> int:
-    """Characters of the history."""
-    return len(json.dumps(request.body.get("messages"), ensure_ascii=False))
-
-
-# --- controls
 
 
 @predicate
 def compacted(trace: Trace) -> Findings:
     """Compaction was at work, and a main request came behind it."""
-    if not _whole(trace):
+    if not whole(trace):
         yield -1, "no compaction with a main request before and behind it"
 
 
 @predicate
 def compacted_in_mid_turn(trace: Trace) -> Findings:
     """Compaction was at work while a prompt was being worked on."""
-    if not any(_at_work(trace, after) for _, _, after in _whole(trace)):
+    if not any(_at_work(trace, after) for _, _, after in whole(trace)):
         yield -1, "nothing was compacted while a prompt was being worked on"
 
 
@@ -143,7 +47,7 @@ def got_smaller(trace: Trace) -> Findings:
 @predicate
 def instructed(trace: Trace) -> Findings:
     """The main request before the compaction offers tools and has instructions."""
-    for _, before, _ in _whole(trace):
+    for _, before, _ in whole(trace):
         if not (before.tools and _instructions(before)):
             yield before.seq, "the main request before the compaction has no tools or no instructions"
 
@@ -151,7 +55,7 @@ def instructed(trace: Trace) -> Findings:
 @predicate
 def something_goes(trace: Trace) -> Findings:
     """An entry that stood before the compaction does not stand behind it any more."""
-    for _, before, after in _whole(trace):
+    for _, before, after in whole(trace):
         there = {b for m in messages(after) for b in m}
         if all(b in there for m in messages(before) for b in m):
             yield after.seq, "everything that stood before the compaction still stands behind it"
@@ -176,7 +80,7 @@ def instructions_stay(trace: Trace, share: float, sentinels: Sequence[str] = ())
 
     share: of the words of the system prompt that must be there; sentinels: words that must, if they were.
     """
-    for _, before, after in _whole(trace):
+    for _, before, after in whole(trace):
         words, text = _instructions(before), said(after)
         there = set(re.findall(r"\w+", text))
         missing = [w for w in words if w not in there]
@@ -195,7 +99,7 @@ def _instructions(request: Requested) -> list[str]:
 @predicate
 def tools_stay(trace: Trace) -> Findings:
     """The tools offered before a compaction are offered in the first main request behind it."""
-    for _, before, after in _whole(trace):
+    for _, before, after in whole(trace):
         gone = sorted(set(before.tools) - set(after.tools))
         if gone:
             yield after.seq, f"after the compaction {', '.join(gone)} is not offered any more"
@@ -204,7 +108,7 @@ def tools_stay(trace: Trace) -> Findings:
 @predicate
 def pool_no_larger(trace: Trace) -> Findings:
     """No tool is offered behind a compaction that was not offered before it."""
-    for _, before, after in _whole(trace):
+    for _, before, after in whole(trace):
         new = sorted(set(after.tools) - set(before.tools))
         if new:
             yield after.seq, f"after the compaction {', '.join(new)} is offered, which was not before"
@@ -216,7 +120,7 @@ def pool_no_larger(trace: Trace) -> Findings:
 @predicate
 def keeps_last(trace: Trace, entries: int) -> Findings:
     """The last entries before a compaction stand behind it, word for word and in order."""
-    for one, before, after in _whole(trace)[:1]:
+    for one, before, after in whole(trace)[:1]:
         newer = list(_newer(trace, one, before))
         wanted = messages(before)[-max(entries - len(newer), 0) :] if entries > len(newer) else []
         there = [b for m in messages(after) for b in m]
@@ -315,7 +219,7 @@ def decided(trace: Trace, labels: Sequence[str]) -> Findings:
 @predicate
 def new_history(trace: Trace, mark: str) -> Findings:
     """The first main request behind the compaction holds the summary (by this word), and something went."""
-    for _, _, after in _whole(trace)[:1]:
+    for _, _, after in whole(trace)[:1]:
         if mark not in said(after):
             yield after.seq, "the history behind the compaction is without its summary"
     yield from something_goes()(trace)
@@ -352,7 +256,7 @@ def _prompts(trace: Trace, request: Requested) -> list[str]:
 @predicate
 def prompts_at_work_stay(trace: Trace) -> Findings:
     """The prompt being worked on, and accepted ones sent meanwhile, stand word for word in the first request behind."""
-    for _, _, after in _whole(trace):
+    for _, _, after in whole(trace):
         text = said(after)
         for prompt in _at_work(trace, after):
             if prompt.text not in text:
@@ -370,7 +274,7 @@ def _at_work(trace: Trace, after: Requested) -> list[Prompted]:
 @predicate
 def prompt_stood_before(trace: Trace) -> Findings:
     """The prompt being worked on stood in the main request before the compaction, and other things of its time went."""
-    for _, before, after in _whole(trace):
+    for _, before, after in whole(trace):
         for prompt in _at_work(trace, after):
             if prompt.seq < before.seq and prompt.text not in said(before):
                 yield before.seq, f"the prompt ({prompt.word}) did not stand in the request before the compaction"
