@@ -132,7 +132,7 @@ class Doors:
             await client.handle(message, way)
             exchange.plain(202, JSON, b"")
         elif not await self._spawn(client.handle(message, way)):
-            exchange.hang_up()  # killed or withdrawn: there is no answer
+            exchange.plain(202, JSON, b"")  # withdrawn: there is no answer, and the client must not stumble over that
 
 
 @dataclass(frozen=True)

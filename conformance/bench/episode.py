@@ -165,7 +165,7 @@ class Episode:
             return True
         found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stop = recorder.listen(lambda o: found.set_result(None) if not found.done() and seen(o) else None)
-        over = asyncio.ensure_future(run.over())
+        over = run.over()
         try:
             await asyncio.wait({found, over}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -53,7 +53,7 @@ class Life:
         self.cleanup: list[Callable[[], None]] = []
         self._turns: dict[int, tuple[Session, int, bool]] = {}
         self._garbled = 0
-        self._alone = False
+        self._alone = self._shouts = False
         self._guard = asyncio.get_running_loop().call_later(LOOK, self._look)
         processes.limit_files(pid)
 
@@ -153,7 +153,8 @@ class Life:
     def _look(self) -> None:
         """Keep what is written to stderr within bounds."""
         dropped = trim(self.stderr)
-        if dropped and self.stage is not None:
+        if dropped and not self._shouts and self.stage is not None:  # once: what is noted counts as a sign of life
+            self._shouts = True
             self.stage.stamp(Noted, text=f"the harness wrote {dropped} bytes to stderr; only the end of it is kept")
         self._guard = asyncio.get_running_loop().call_later(LOOK, self._look)
 

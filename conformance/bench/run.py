@@ -251,13 +251,17 @@ class Run:
             held.cancel()
         return await self._ended(life, turn, number)
 
-    async def over(self) -> None:
-        """Wait until the harness is gone, or until all turns that run now have ended (for ever, if none runs)."""
+    def over(self) -> asyncio.Task[None]:
+        """Done when the harness is gone, or when all turns that run now have ended (never, if none runs)."""
         turns = [turn for turn in self.unfinished if not turn.done()]
-        ends = [asyncio.gather(*turns, return_exceptions=True)] if turns else [asyncio.get_running_loop().create_future()]
-        if self.life is not None:
-            await asyncio.wait([*ends, self.life.exit.gone], return_when=asyncio.FIRST_COMPLETED)
-            self.life.drain()
+        return asyncio.ensure_future(self._over(turns))
+
+    async def _over(self, turns: list[asyncio.Future[Any]]) -> None:
+        ends: list[asyncio.Future[Any]] = [asyncio.gather(*turns, return_exceptions=True)] if turns else []
+        if self.life is None:
+            return
+        await asyncio.wait([*ends, self.life.exit.gone], return_when=asyncio.FIRST_COMPLETED)
+        self.life.drain()
 
     async def _patiently(self, waited: set[asyncio.Future[Any]]) -> None:
         seen, since = -1, time.monotonic()

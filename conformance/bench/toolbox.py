@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import jsonschema
 
-from conformance.bench.canaries import BY_NAME, Canary
+from conformance.bench.canaries import Canary
 from conformance.bench.mcp import InvalidArguments, UnknownTool
 from conformance.bench.plan import EFFECT, ENTERED
 from conformance.bench.script import NONCE
@@ -49,7 +50,7 @@ class Toolbox:
         if canary is None:
             self._reject(session, name, nonce, "no such tool behind this door")
             raise UnknownTool(f"Unknown tool: {name}")
-        problem = "" if door == "callable" else misfit(name, arguments)
+        problem = "" if door == "callable" else misfit(canary, arguments)
         if problem:
             self._reject(session, name, nonce, problem)
             raise InvalidArguments(problem)
@@ -96,11 +97,11 @@ def result_of(canary: Canary, nonce: str) -> ToolResult:
 
 
 @lru_cache(maxsize=64)
-def _validator(name: str) -> Any:
-    return jsonschema.Draft202012Validator(BY_NAME[name].schema)
+def _validator(schema: str) -> Any:
+    return jsonschema.Draft202012Validator(json.loads(schema))
 
 
-def misfit(name: str, arguments: Any) -> str:
+def misfit(canary: Canary, arguments: Any) -> str:
     """Why arguments do not fit a canary's schema; "" if they do."""
-    error = next(iter(_validator(name).iter_errors(arguments)), None)
-    return "" if error is None else f"Invalid arguments for tool {name}: {error.message}"
+    error = next(iter(_validator(json.dumps(canary.schema)).iter_errors(arguments)), None)
+    return "" if error is None else f"Invalid arguments for tool {canary.name}: {error.message}"
