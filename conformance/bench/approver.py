@@ -145,14 +145,16 @@ class Approver:
         elif answer == "cancelled":
             connection.respond(question.id, {"outcome": {"outcome": "cancelled"}})
         else:
-            connection.respond(question.id, self._selected(question, "reject_once" if answer == "refuse_then_allow" else answer))
+            connection.respond(
+                question.id, self._selected(question, "reject_once" if answer == "refuse_then_allow" else answer)
+            )
 
     def _selected(self, question: Question, kind: str) -> dict[str, Any]:
         chosen = question.options.get(kind)
         return {"outcome": {"outcome": "selected", "optionId": chosen} if chosen else {"outcome": "cancelled"}}
 
     def cancel_open(self, session: Session) -> None:
-        """As ACP demands of a client that cancels: every open question is answered with cancelled, but the late ones."""
+        """Answer every open question with cancelled, as ACP demands of a client that cancels; not the late ones."""
         for question in [q for q in self.open.values() if q.session is session and q.answer != "late"]:
             self.give(question, "cancelled")
 

@@ -131,4 +131,8 @@ class Stage:
         if ended is not None:
             await asyncio.wait([ended], timeout=CANCELLING)
             if not ended.done():
-                self.stamp(Noted, session=session, text=f"cancelled for {CANCELLING:g} s, the turn still waits for what is held: let go")
+                self.stamp(
+                    Noted,
+                    session=session,
+                    text=f"cancelled for {CANCELLING:g} s, the turn still waits for what is held: let go",
+                )

@@ -55,7 +55,9 @@ def _annotated(read_only: bool, destructive: bool, idempotent: bool) -> dict[str
 
 
 LOOK = Canary("look", "Reads the record named by target.", Risk.READ_ONLY, True, _annotated(True, False, True))
-NOTE = Canary("note", "Adds a line to the record named by target.", Risk.MUTATING, False, _annotated(False, False, False))
+NOTE = Canary(
+    "note", "Adds a line to the record named by target.", Risk.MUTATING, False, _annotated(False, False, False)
+)
 PUT = Canary("put", "Sets the record named by target; again makes no difference.", Risk.MUTATING, True,
              _annotated(False, False, True))  # fmt: skip
 WIPE = Canary("wipe", "Deletes the record named by target for ever.", Risk.DESTRUCTIVE, False,

@@ -26,7 +26,10 @@ def available() -> bool:
     if shutil.which("bwrap") is None or os.environ.get("CONFORMANCE_CONTAINMENT") == "off":
         return False
     # in a session of its own: its first process may come to this one as an orphan, and is known by that
-    return subprocess.run([*_inside("/tmp"), "true"], capture_output=True, check=False, start_new_session=True).returncode == 0  # noqa: S108
+    return (
+        subprocess.run([*_inside("/tmp"), "true"], capture_output=True, check=False, start_new_session=True).returncode
+        == 0
+    )  # noqa: S108
 
 
 def wrap(command: Sequence[str], root: str, gate: str, port: int) -> list[str]:

@@ -41,7 +41,11 @@ class Harness:
         self.version = str(agent.get("version") or "unknown")
         if manifest and manifest.version != "unknown":
             self.version = manifest.version
-        self.configuration = str((manifest and manifest.configuration != "default" and manifest.configuration) or ours.get("configuration") or "default")
+        self.configuration = str(
+            (manifest and manifest.configuration != "default" and manifest.configuration)
+            or ours.get("configuration")
+            or "default"
+        )
         self.patience = float(ours.get("patience") or (manifest.patience if manifest else 10.0))
         self.capabilities = _capabilities(offered, ours, self.start)
         self.posture = dict(ours.get("posture") or {}) | dict(manifest.posture if manifest else {})
@@ -52,10 +56,15 @@ class Harness:
         self._refuse_strangers()
 
     def _refuse_strangers(self) -> None:
-        for what, words, known in (("capabilities", self.capabilities, CAPABILITIES), ("postures", set(self.posture), set(POSTURES))):
+        for what, words, known in (
+            ("capabilities", self.capabilities, CAPABILITIES),
+            ("postures", set(self.posture), set(POSTURES)),
+        ):
             strangers = set(words) - known
             if strangers:
-                raise AdapterError(f"{self.start.source}: unknown {what} {sorted(strangers)}; known are {sorted(known)}")
+                raise AdapterError(
+                    f"{self.start.source}: unknown {what} {sorted(strangers)}; known are {sorted(known)}"
+                )
 
     def needs(self, *capabilities: str) -> None:
         """Raise NotExposed unless all are declared; "limit" stands for any limit."""
@@ -100,7 +109,10 @@ class Harness:
         servers = [] if callable_door else [self._mcp_server(session, doors, port)]
         meta: dict[str, Any] = dict(self.start.meta(home, session.config))
         if self.session_config:
-            ours: dict[str, Any] = {"config": config_to_json(session.config), "model_url": f"{home.model_url}/s/{session.token}"}
+            ours: dict[str, Any] = {
+                "config": config_to_json(session.config),
+                "model_url": f"{home.model_url}/s/{session.token}",
+            }
             if callable_door:
                 ours["door"] = _callable_door(session, doors)
             meta = merge(meta, {"conformance": ours})
@@ -116,7 +128,13 @@ class Harness:
 
 def _callable_door(session: Session, doors: Path) -> dict[str, Any]:
     tools = [
-        {"name": t.name, "description": t.description, "schema": t.schema, "risk": t.risk.value, "idempotent": t.idempotent}
+        {
+            "name": t.name,
+            "description": t.description,
+            "schema": t.schema,
+            "risk": t.risk.value,
+            "idempotent": t.idempotent,
+        }
         for t in session.canaries.values()
     ]
     return {"unix": str(doors), "token": session.token, "tools": tools}

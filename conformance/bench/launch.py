@@ -46,7 +46,11 @@ class Launcher:
         stderr = home.root / f"stderr{self._lives}.txt"
         stderr.touch()
         left = frozenset(processes.strays())
-        life = await self._fork(home, stderr) if await self._can_fork(home, config) else await self._spawn(home, config, stderr)
+        life = (
+            await self._fork(home, stderr)
+            if await self._can_fork(home, config)
+            else await self._spawn(home, config, stderr)
+        )
         life.left_before = left
         self.lives.add(life)
         life.cleanup.append(lambda: self.lives.discard(life))
@@ -91,19 +95,28 @@ class Launcher:
         setup = asdict(home.setup(self.start.dialect, self.start.model))
         await zygote.preload(setup | {"model_url": f"http://127.0.0.1:{self._port()}/h/warm"}, START)
         if zygote.threads != 1:
-            self.spawn_reason = f"the preloaded host keeps {zygote.threads} threads, so lives are spawned and not forked"
+            self.spawn_reason = (
+                f"the preloaded host keeps {zygote.threads} threads, so lives are spawned and not forked"
+            )
 
     async def _fork(self, home: Home, stderr: Path) -> Life:
         assert self._zygote is not None
         env = home.base_env() | dict(self.start.host_env) | self.start.env(home)
-        order: dict[str, Any] = {"socket": str(self._visits.path), "env": env, "cwd": str(home.root / "ws1"), "stderr": str(stderr)}
+        order: dict[str, Any] = {
+            "socket": str(self._visits.path),
+            "env": env,
+            "cwd": str(home.root / "ws1"),
+            "stderr": str(stderr),
+        }
         if self._zygote.two_sockets:
             order["stdout"] = str(self._visits.path)
         ended = await self._zygote.fork(order, START)
         stdin = await self._visit(ended, stderr)
         pid = visitor_pid(stdin)
         stdout = await self._visit(ended, stderr) if self._zygote.two_sockets else stdin.dup()
-        life = Life(self._lives, pid, home, self._approver, how="fork", contained=containment.available(), stderr=stderr)
+        life = Life(
+            self._lives, pid, home, self._approver, how="fork", contained=containment.available(), stderr=stderr
+        )
         life.connect(stdout.detach(), stdin.detach())
         life.code_of = lambda: _result_of(ended)
         return life
@@ -114,7 +127,9 @@ class Launcher:
         try:
             await asyncio.wait((visit, ended), return_when=asyncio.FIRST_COMPLETED)
             if not visit.done():
-                raise HarnessError(f"the forked life ended with code {ended.result()} before it connected{words(stderr)}")
+                raise HarnessError(
+                    f"the forked life ended with code {ended.result()} before it connected{words(stderr)}"
+                )
             return await visit
         finally:
             visit.cancel()
@@ -135,7 +150,9 @@ class Launcher:
         if contained:
             inner, stop = await self._take_listener_of(process, stderr)
             stops.append(stop)
-        life = Life(self._lives, process.pid, home, self._approver, how="spawn", contained=contained, stderr=stderr, inner=inner)
+        life = Life(
+            self._lives, process.pid, home, self._approver, how="spawn", contained=contained, stderr=stderr, inner=inner
+        )
         read, write = os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno())
         process.stdin.close()
         process.stdout.close()
@@ -153,7 +170,9 @@ class Launcher:
                     env=dict(env), cwd=home.root / "ws1",
                 )  # fmt: skip
         except OSError as error:
-            raise HarnessError(f"{self.start.source}: key `command`: {command[0]} could not be started: {error}") from None
+            raise HarnessError(
+                f"{self.start.source}: key `command`: {command[0]} could not be started: {error}"
+            ) from None
 
     def _find(self, program: str, env: Mapping[str, str]) -> str:
         found = shutil.which(program, path=env.get("PATH"))

@@ -43,7 +43,9 @@ class McpServer:
     is told when the client withdraws a call.
     """
 
-    def __init__(self, name: str, tools: Callable[[], Sequence[Canary]], run: Run, cancelled: Callable[[Any], None]) -> None:
+    def __init__(
+        self, name: str, tools: Callable[[], Sequence[Canary]], run: Run, cancelled: Callable[[Any], None]
+    ) -> None:
         self._name, self._tools, self._run, self._cancelled = name, tools, run, cancelled
 
     async def answer(self, message: Any) -> Reply | None:
@@ -96,7 +98,7 @@ def described(tool: Canary) -> Message:
 
 
 def content(result: ToolResult) -> Message:
-    """A tool result as MCP wants it; "\\x00malformed" stands for a result that is none."""
+    r"""A tool result as MCP wants it; "\\x00malformed" stands for a result that is none."""
     if result.text == "\x00malformed":
         return {"content": "this is no list of content blocks"}
     blocks = [{"type": "text", "text": result.text}] if result.text else []

@@ -120,7 +120,6 @@ class ScriptedModel:
         sent = _Sending(exchange, session, step, answer, number, served.number)
         await sent.send(EVENT if what is Role.MAIN else SUMMARY_EVENT)
 
-
     def _says_it_all(self, answer: Answer, step: Reply, read: ModelRequest, number: int) -> bool:
         whole = self.dialect.render(replace(step, fault=None), read, number)
         return b"".join(answer.events).startswith(b"".join(whole.events))
@@ -129,7 +128,9 @@ class ScriptedModel:
 class _Sending:
     """One reply on its way."""
 
-    def __init__(self, exchange: Exchange, session: Session, step: Reply, answer: Answer, number: int, step_number: int) -> None:
+    def __init__(
+        self, exchange: Exchange, session: Session, step: Reply, answer: Answer, number: int, step_number: int
+    ) -> None:
         self.exchange, self.session, self.step, self.answer = exchange, session, step, answer
         self.number, self.step_number = number, step_number
         self.count = 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from conformance.bench.canaries import BY_NAME
-from conformance.bench.script import NONCE, Failure, Reply, Script, Step, ToolCall, reply
+from conformance.bench.script import NONCE, Failure, Script, Step, ToolCall, reply
 from conformance.bench.wire.dialect import ModelRequest
 from conformance.trace import Role
 
@@ -145,14 +145,15 @@ class Player:
     def calls(self, number: int) -> list[dict[str, Any]]:
         """The scripted calls of one step, as they stand in `Scripted`."""
         step = self.steps[number]
-        return [] if isinstance(step, Failure) else [scripted_call(c, number, step) for c in step.calls]
+        return [] if isinstance(step, Failure) else [scripted_call(c, number) for c in step.calls]
 
 
-def scripted_call(call: ToolCall, number: int, step: Reply) -> dict[str, Any]:
+def scripted_call(call: ToolCall, number: int) -> dict[str, Any]:
     """One scripted call as it stands in the trace."""
     canary = BY_NAME.get(call.tool)
     return {
-        "label": call.label, "nonce": call.arguments.get(NONCE, f"bare {call.tool}"), "tool": call.tool, "reply": number,
+        "label": call.label, "nonce": call.arguments.get(NONCE, f"bare {call.tool}"),
+        "tool": call.tool, "reply": number,
         "arguments": dict(call.arguments), "runnable": call.runnable and not call.bare and canary is not None,
         "risk": canary.risk.value if canary else "unknown", "idempotent": bool(canary and canary.idempotent),
         "malformed": call.json is not None, "summary": False, "id": call.id or "",
@@ -184,7 +185,11 @@ class Patterns:
     child: tuple[str, ...] = ()
 
 
-SUMMARISING = (r"summari[sz]e (the|this|our|your)", r"compact(ion|ing)? (the|this|our) (conversation|history)", r"create a (detailed )?summary")
+SUMMARISING = (
+    r"summari[sz]e (the|this|our|your)",
+    r"compact(ion|ing)? (the|this|our) (conversation|history)",
+    r"create a (detailed )?summary",
+)
 
 
 def role(read: ModelRequest, earlier: Sequence[tuple[str, str]] | None, patterns: Patterns) -> Role:
@@ -197,13 +202,10 @@ def role(read: ModelRequest, earlier: Sequence[tuple[str, str]] | None, patterns
     about = last if read.tools else f"{read.system}\n{last}"
     if _any(patterns.compaction or SUMMARISING, about) and not nonces_in(last):
         return Role.COMPACTION
-    if _any(patterns.side, about):
-        return Role.SIDE
     if _any(patterns.child, about):
         return Role.CHILD
-    if read.tools or _continues(read.texts, earlier):
-        return Role.MAIN
-    return Role.SIDE
+    main = not _any(patterns.side, about) and (read.tools or _continues(read.texts, earlier))
+    return Role.MAIN if main else Role.SIDE
 
 
 def _any(patterns: Sequence[str], text: str) -> bool:

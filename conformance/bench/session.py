@@ -50,7 +50,7 @@ class Session:
         """Put the calls of a summary into the trace: no harness may run them."""
         if isinstance(step, Failure) or not getattr(step, "calls", ()):
             return
-        calls = [{**scripted_call(c, -2, step), "runnable": False, "summary": True} for c in step.calls]  # type: ignore[attr-defined,arg-type]
+        calls = [{**scripted_call(c, -2), "runnable": False, "summary": True} for c in step.calls]  # type: ignore[attr-defined]
         self.stage.stamp(Scripted, session=self.label, calls=calls, replies=[scripted_reply(step)])  # type: ignore[arg-type]
 
     def extend(self, script: Script) -> None:

@@ -55,7 +55,11 @@ class Start:
         if self.manifest is None:
             return []
         ways = self.manifest.config
-        return [name for name in settings(config) if name in ways and (ways[name].args or ways[name].env or ways[name].files)]
+        return [
+            name
+            for name in settings(config)
+            if name in ways and (ways[name].args or ways[name].env or ways[name].files)
+        ]
 
     def meta(self, home: Home, config: Config) -> Mapping[str, Any]:
         """What the manifest wants in `_meta` of session/new."""
@@ -85,10 +89,15 @@ class Start:
         compaction = {"at": "compact_at", "keep_last": "keep_last"}
         body: dict[str, Any] = {
             "limits": type(config.limits)(**limits),  # type: ignore[arg-type] # names of Limits, values as they were
-            "compaction": type(config.compaction)(**{k: v for k, v in asdict(config.compaction).items() if compaction[k] in ways}),
+            "compaction": type(config.compaction)(
+                **{k: v for k, v in asdict(config.compaction).items() if compaction[k] in ways}
+            ),
         }
         names = {k: getattr(config, k) if k in ways else () for k in ("exclude", "allow", "ask", "deny")}
-        body |= {k: tuple(self.manifest.tools.wire_name(SERVER, n) for n in v) if self.manifest else v for k, v in names.items()}
+        body |= {
+            k: tuple(self.manifest.tools.wire_name(SERVER, n) for n in v) if self.manifest else v
+            for k, v in names.items()
+        }
         return Config(**body)
 
     def _launch(self, home: Home, config: Config) -> Launch:
@@ -125,7 +134,9 @@ def _of_manifest(plug: ManifestPlug) -> Start:
     paths = [part for folder in (environment.paths if environment else ()) for part in ("--path", str(folder))]
     fork = manifest.fork
     zygote = [*python_host(python), "zygote", "--entry", fork.entry, "--preload", fork.preload, *paths] if fork else []
-    env = _host_env() | ({"PYTHONPATH": os.pathsep.join(map(str, environment.paths))} if environment and environment.paths else {})
+    env = _host_env() | (
+        {"PYTHONPATH": os.pathsep.join(map(str, environment.paths))} if environment and environment.paths else {}
+    )
     return Start(
         source=manifest.source, dialect=manifest.dialect, model=manifest.model, zygote=tuple(zygote), manifest=manifest,
         places=places, host_env=env, patterns=_patterns(manifest),
@@ -144,7 +155,8 @@ def _of_adapter(plug: AdapterPlug, rootdir: Path) -> Start:
     host = [*python_host(python)]
     return Start(
         source=plug.where, dialect="anthropic", model="scripted-model", host_env=_host_env(),
-        zygote=(*host, "zygote", "--adapter", plug.where, *own), adapter=(*host, "serve", "--adapter", plug.where, *own),
+        zygote=(*host, "zygote", "--adapter", plug.where, *own),
+        adapter=(*host, "serve", "--adapter", plug.where, *own),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a harness writes to stderr: a file, because a pipe would stop a harness that nobody reads. Kept within bounds."""
+"""What a harness writes to stderr: a bounded file, because a pipe would stop a harness that nobody reads."""
 
 from __future__ import annotations
 

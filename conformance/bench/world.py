@@ -281,8 +281,9 @@ class World:
             episode.finish()
 
     def run(self, *steps: Step, script: Script | None = None, answers: Answers = ALLOW, config: Config = Config(),
-            tools: Sequence[Canary] = STANDARD, fresh: bool = False, prompts: int = 1, fence: bool = True) -> Trace:  # fmt: skip
-        """Play a script to the end in one session; then, as a fence, a follow-up prompt, whose request shows what was told."""
+            tools: Sequence[Canary] = STANDARD, fresh: bool = False, prompts: int = 1,
+            fence: bool = True) -> Trace:  # fmt: skip
+        """Play a script to its end; then, as a fence, a follow-up prompt, whose request shows what was told."""
         with self.episode(script or Script(steps), answers=answers, config=config, tools=tools, fresh=fresh) as episode:
             for _ in range(prompts):
                 episode.prompt()
@@ -312,7 +313,9 @@ class World:
     def boundaries(self, script: Script, *, answers: Answers = ALLOW, config: Config = Config(),
                    tools: Sequence[Canary] = STANDARD, events: bool = False) -> list[At]:  # fmt: skip
         """Every boundary that an unharmed run of this script passes, each as a kill to plan."""
-        with self.episode(script, answers=answers, config=config, tools=tools, fresh=True, watch_events=events) as episode:
+        with self.episode(
+            script, answers=answers, config=config, tools=tools, fresh=True, watch_events=events
+        ) as episode:
             episode.prompt()
             return [At(name, nth + 1) for name, count in episode.counts.items() for nth in range(count)]
 

@@ -62,13 +62,16 @@ class Zygote:
             os.write(self._in, json.dumps(order).encode() + b"\n")
             answer = await asyncio.wait_for(future, seconds)
         except TimeoutError:
-            raise HarnessError(f"the preloaded host did not answer {order['op']} within {seconds:g} s{words(self.stderr)}") from None
+            raise HarnessError(
+                f"the preloaded host did not answer {order['op']} within {seconds:g} s{words(self.stderr)}"
+            ) from None
         except OSError:
             raise HarnessError(f"the preloaded host is gone{words(self.stderr)}") from None
         finally:
             self._waiting.pop(key, None)
         if "error" in answer:
-            raise HarnessError(f"{order['op']} failed in the harness's own process: {answer['error']}\n{answer.get('traceback', '')}".rstrip())
+            told = f"{answer['error']}\n{answer.get('traceback', '')}".rstrip()
+            raise HarnessError(f"{order['op']} failed in the harness's own process: {told}")
         return answer
 
     def _read(self) -> None:
