@@ -72,13 +72,17 @@ class Doors:
 
     # --- callable
 
-    async def _callables(self, session: Session, first: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _callables(
+        self, session: Session, first: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         asked = first
         while isinstance(asked, dict):
             await self._call(session, asked, reader, writer)
             asked = json.loads(await reader.readline() or b"null")
 
-    async def _call(self, session: Session, asked: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _call(
+        self, session: Session, asked: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         name, arguments = str(asked.get("tool")), asked.get("arguments")
 
         def reply(result: ToolResult) -> None:
@@ -93,7 +97,9 @@ class Doors:
         else:
             nonce = str(arguments.get(NONCE, "")) if isinstance(arguments, dict) else ""
             ran = Ran(run, name, nonce, result)
-            await self.deliver(session, ran, lambda: reply(result), lambda: not (writer.is_closing() or reader.at_eof()))
+            await self.deliver(
+                session, ran, lambda: reply(result), lambda: not (writer.is_closing() or reader.at_eof())
+            )
 
     async def deliver(self, session: Session, ran: Ran, send: Callable[[], None], is_there: Callable[[], bool]) -> None:
         """Hand over a result at its boundary and note it."""

@@ -50,7 +50,11 @@ class Episode:
         run.stage.released.set()
         for session in run.sessions.values():
             if not session.player.played:
-                run.stage.stamp(Noted, session=session.label, text=f"script: {session.player.position} of {len(session.player.steps)} steps were asked for")
+                run.stage.stamp(
+                    Noted,
+                    session=session.label,
+                    text=f"script: {session.player.position} of {len(session.player.steps)} steps were asked for",
+                )
         disorder = any(not turn.done() for turn in run.unfinished)
         if self._alone or disorder or run.life is None:
             if run.life is not None:
@@ -125,7 +129,7 @@ class Episode:
         return self.ended
 
     def follow_up(self, label: str = "s1") -> Ended | None:
-        """A further prompt, as a fence: its request shows what the model was told. None if nobody is there to take it."""
+        """A further prompt, as a fence: its request shows what was told. None if nobody is there to take it."""
         from conformance.bench.world import FOLLOW_UP
 
         if not self.alive or (self.ended is not None and self.ended.how != "ended"):
@@ -188,7 +192,7 @@ class Episode:
         return self._world.do(self._run.configure("limits", limits, label))
 
     def compact(self, label: str = "s1") -> None:
-        """Ask for compaction now, by the extension or by the harness's own command; `ended` says if it was killed there."""
+        """Ask for compaction now, by the extension or the harness's own command; `ended` says if it was killed."""
         command = self._world.harness.compact_prompt
         if command:
             self.ended = self._world.do(self._run.compact_by_prompt(command, label))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import itertools
 import os
 import shutil
@@ -89,6 +90,17 @@ class Home:
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.root / "home"),
             "TMPDIR": str(self.root / "tmp"), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
+
+    def look(self, root: str, workspace: Path) -> dict[str, object]:
+        """Digests and modes of all files of the harness ("state") or of a workspace; which of them hold the key."""
+        folders = [self.root / "home", self.root / "state"] if root == "state" else [workspace]
+        files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]
+        contents = {str(p.relative_to(self.root)): (p.read_bytes(), p.stat().st_mode & 0o777) for p in files}
+        return {
+            "digests": {n: hashlib.sha256(c).hexdigest() for n, (c, _) in contents.items()},
+            "modes": {n: mode for n, (_, mode) in contents.items()},
+            "leaks": [n for n, (c, _) in contents.items() if API_KEY.encode() in c],
+        }
 
     def remove(self) -> None:
         """Delete everything."""

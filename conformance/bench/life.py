@@ -86,7 +86,9 @@ class Life:
         """The end of what the harness wrote to stderr, for a message."""
         return words(self.stderr)
 
-    def start_turn(self, session: Session, turn: int, method: str, params: Message, *, proceeds: bool) -> asyncio.Future[Any]:
+    def start_turn(
+        self, session: Session, turn: int, method: str, params: Message, *, proceeds: bool
+    ) -> asyncio.Future[Any]:
         """Send a prompt (or continue); its one terminal message becomes a `TurnEnded`."""
         assert self.connection is not None
         self.connection.heard.clear()

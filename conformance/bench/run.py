@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,22 @@ from conformance.bench.session import Session
 from conformance.contract.errors import HarnessError
 from conformance.contract.values import Config, Limits
 from conformance.trace import (
-    CancelSent, Configured, Fence, FilesSeen, LifeEnded, LifeKilled, LifeStarted, Loading, Noted, Proceeded, Prompted,
-    RunBegan, SessionLoaded, SessionOpened, Trace, TurnEnded,
+    CancelSent,
+    Configured,
+    Fence,
+    FilesSeen,
+    LifeEnded,
+    LifeKilled,
+    LifeStarted,
+    Loading,
+    Noted,
+    Proceeded,
+    Prompted,
+    RunBegan,
+    SessionLoaded,
+    SessionOpened,
+    Trace,
+    TurnEnded,
 )  # fmt: skip
 
 LONGEST_TURN = 240.0  # seconds, at a patience of 10: so long may a turn go on that is never silent for long
@@ -35,7 +48,7 @@ CONTINUE = "Please go on with what you were doing."  # the fixed prompt where se
 
 @dataclass(frozen=True)
 class Ended:
-    """How waiting for a turn ended: "ended", "crashed" (as planned), "held", "died" (by itself) or "silent" (patience over)."""
+    """How a turn ended: "ended", "crashed" (as planned), "held", "died" (by itself) or "silent" (patience over)."""
 
     how: str
     turn: TurnEnded | None = None
@@ -89,7 +102,8 @@ class Run:
         self.left_before: frozenset[int] = frozenset()
         self.config = Config()
         self.stage.stamp(RunBegan, harness=host.name, posture=dict(host.posture),
-                         capabilities=sorted(host.capabilities), plan=plan_json(at, given), secrets=[API_KEY])  # fmt: skip
+                         capabilities=sorted(host.capabilities), secrets=[API_KEY],
+                         plan=plan_json(at, given))  # fmt: skip
 
     def _cancel_now(self, label: str) -> asyncio.Future[Any] | None:
         """Send session/cancel for a boundary of the plan; the answer is done when the turn is."""
@@ -123,8 +137,12 @@ class Run:
             self.host.approver.forget(session)
         grace = (GRACE if expected else 0.2) if grace is None else grace
         if not await life.end(grace) and expected and grace:
-            self.stage.stamp(Noted, text=f"the harness was killed: it did not exit within {grace:g} s after its input was closed")
-        self.stage.stamp(LifeEnded, code=life.code, expected=expected, stderr="" if expected else life.last_words()[:1000])
+            self.stage.stamp(
+                Noted, text=f"the harness was killed: it did not exit within {grace:g} s after its input was closed"
+            )
+        self.stage.stamp(
+            LifeEnded, code=life.code, expected=expected, stderr="" if expected else life.last_words()[:1000]
+        )
         self.stage.life = self.life = None
         self.stage.crashed.clear()
 
@@ -141,7 +159,7 @@ class Run:
 
     async def open(self, script: Script, tools: Sequence[Canary], config: Config, given: Answers,
                    files: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
-        """session/new in a fresh workspace with these files; returns the bench's label. Raises HarnessError if refused."""
+        """session/new in a fresh workspace with these files; returns the label. Raises HarnessError if refused."""
         assert self.life is not None and self.home is not None
         label = f"s{len(self.sessions) + 1}"
         session = Session(label, self.stage, script, self.host.serials, tools, config, given)
@@ -167,7 +185,9 @@ class Run:
     async def _set_mode(self, session: Session) -> None:
         mode = self.host.mode_id(session)
         if mode is not None and self.life is not None:
-            await self.life.call("session/set_mode", {"sessionId": session.harness_id, "modeId": mode}, self.host.patience)
+            await self.life.call(
+                "session/set_mode", {"sessionId": session.harness_id, "modeId": mode}, self.host.patience
+            )
 
     async def load(self, label: str = "s1", harness_id: str | None = None) -> SessionLoaded:
         """session/load in the life on stage. A refusal is in the answer's `error`, not raised."""
@@ -184,7 +204,9 @@ class Run:
         except HarnessError as refused:
             result, error = {}, json.dumps(refused.body) if isinstance(refused, RpcError) else str(refused)
         life.opening, life.replaying = None, False
-        loaded = self.stage.seen(SessionLoaded, session=label, harness_id=wanted, error=error[:2000], unfinished=_unfinished(result))
+        loaded = self.stage.seen(
+            SessionLoaded, session=label, harness_id=wanted, error=error[:2000], unfinished=_unfinished(result)
+        )
         if not error:
             await self._set_mode(session)
         return loaded
@@ -288,7 +310,9 @@ class Run:
         if self.stage.held.is_set():
             self.stage.held.clear()
             return Ended("held")
-        self.stage.seen(Noted, text=f"the turn was given up: it did not end, patience is {self.host.patience:g} s of silence")
+        self.stage.seen(
+            Noted, text=f"the turn was given up: it did not end, patience is {self.host.patience:g} s of silence"
+        )
         return Ended("silent")
 
     def _end_of(self, number: int) -> TurnEnded | None:
@@ -308,13 +332,15 @@ class Run:
     # --- the operator
 
     async def configure(self, what: str, value: Any, label: str = "s1") -> Configured:
-        """`limits` (Limits), `compact` (None) or `mode` (an id) through ACP or its extension; errors are in the answer."""
+        """Set `limits` (Limits) or `mode` (an id), or `compact`; an error is in the answer."""
         assert self.life is not None
         session = self.sessions[label]
         method, params = _configuring(what, value)
         result, error = None, ""
         try:
-            result = await self.life.call(method, {"sessionId": session.harness_id, **params}, max(self.host.patience, 20))
+            result = await self.life.call(
+                method, {"sessionId": session.harness_id, **params}, max(self.host.patience, 20)
+            )
         except HarnessError as refused:
             error = str(refused)
             if self.stage.crashed.is_set():
@@ -336,15 +362,7 @@ class Run:
     def see_files(self, root: str) -> None:
         """Note digests and modes of the harness's own files ("state": HOME and state folder) or of the workspace."""
         assert self.home is not None
-        folders = [self.home.root / "home", self.home.root / "state"] if root == "state" else [Path(self.workspaces["s1"])]
-        files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]
-        names = {str(p.relative_to(self.home.root)): p for p in files}
-        contents = {n: p.read_bytes() for n, p in names.items()}
-        self.stage.seen(
-            FilesSeen, root=root, digests={n: hashlib.sha256(c).hexdigest() for n, c in contents.items()},
-            modes={n: p.stat().st_mode & 0o777 for n, p in names.items()},
-            leaks=[n for n, c in contents.items() if API_KEY.encode() in c],
-        )  # fmt: skip
+        self.stage.seen(FilesSeen, root=root, **self.home.look(root, Path(self.workspaces["s1"])))
 
     async def settle(self) -> None:
         """Wait until the harness is at rest: what it still does after the end of a turn has come by then."""

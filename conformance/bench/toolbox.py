@@ -37,7 +37,9 @@ class Toolbox:
         canary = self._admit(session, door, name, arguments, nonce)
         self.runs += 1
         run, stage = self.runs, session.stage
-        stage.seen(ToolEntered, session=session.label, tool=name, arguments=dict(given), nonce=nonce, door=door, run=run)
+        stage.seen(
+            ToolEntered, session=session.label, tool=name, arguments=dict(given), nonce=nonce, door=door, run=run
+        )
         await stage.reach(ENTERED, session=session.label, nonce=nonce)
         await self._take_time(session, canary, nonce)
         if canary.result != "error":

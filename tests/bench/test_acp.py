@@ -52,7 +52,17 @@ async def test_many_messages_in_one_read(wire: Wire) -> None:
     assert [id for _, id, *_ in wire.heard.all] == list(range(500))
 
 
-ODD = [b"no json", b"[1, 2]", b"3", b"{}", b'{"id": 1}', b'{"id": 1, "method": 3}', b"\xff\xfe", b'"' + b"[" * 50_000, b'{"a": 1' ]
+ODD = [
+    b"no json",
+    b"[1, 2]",
+    b"3",
+    b"{}",
+    b'{"id": 1}',
+    b'{"id": 1, "method": 3}',
+    b"\xff\xfe",
+    b'"' + b"[" * 50_000,
+    b'{"a": 1',
+]
 
 
 @on_a_loop
@@ -67,7 +77,12 @@ async def test_garbage_is_kept_and_breaks_nothing(wire: Wire) -> None:
 
 @on_a_loop
 async def test_unknown_kinds_and_odd_params_are_handed_on(wire: Wire) -> None:
-    wire.say({"method": "never/heard/of", "params": [1]}, {"id": {"odd": 1}, "method": "x"}, {"id": 77, "result": 1}, {"id": "s", "error": {}})
+    wire.say(
+        {"method": "never/heard/of", "params": [1]},
+        {"id": {"odd": 1}, "method": "x"},
+        {"id": 77, "result": 1},
+        {"id": "s", "error": {}},
+    )
     wire.connection.drain()
     assert [one[:3] for one in wire.heard.all] == [
         ("notification", "never/heard/of", {}), ("request", {"odd": 1}, "x"), ("response", 77, False), ("response", "s", False)]  # fmt: skip
@@ -129,7 +144,9 @@ async def test_the_end_of_file_fails_what_waits(wire: Wire) -> None:
 @on_a_loop
 async def test_an_error_is_an_error_and_comes_once(wire: Wire) -> None:
     waits = wire.connection.request("a", {})
-    wire.say({"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no"}}, {"jsonrpc": "2.0", "id": 1, "result": 2})
+    wire.say(
+        {"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no"}}, {"jsonrpc": "2.0", "id": 1, "result": 2}
+    )
     wire.connection.drain()
     with pytest.raises(RpcError, match="a was answered with error -1: no"):
         await waits
@@ -155,12 +172,14 @@ async def test_writing_to_nobody_is_no_error(wire: Wire) -> None:
     wire.connection.notify("n", {})
 
 
-
-
 def test_what_is_said_before_an_effect_is_stamped_before_it(odd: World) -> None:
     """300 claims, each with a model request right behind it."""
     with odd.episode(script(reply("x"))) as episode:
         for n in range(300):
             episode.prompt(f"claim {n}")
-        seen = [o for o in episode.trace if isinstance(o, Requested) or (isinstance(o, Updated) and o.update["content"]["text"].startswith("claim"))]
+        seen = [
+            o
+            for o in episode.trace
+            if isinstance(o, Requested) or (isinstance(o, Updated) and o.update["content"]["text"].startswith("claim"))
+        ]
     assert [type(o) for o in seen] == [Updated, Requested] * 300

@@ -111,9 +111,15 @@ def test_a_cancel_answers_what_is_open() -> None:
 
 def test_a_question_of_any_form_is_answered() -> None:
     """No call, no options, options that are none: the approver neither fails nor allows."""
+
     async def play() -> None:
         wire, one, approver = Wire(), session(), Approver()
-        for odd in ({}, {"toolCall": None, "options": None}, {"toolCall": {}, "options": ["x", {"kind": 3}]}, {"_meta": {"conformance": None}}):
+        for odd in (
+            {},
+            {"toolCall": None, "options": None},
+            {"toolCall": {}, "options": ["x", {"kind": 3}]},
+            {"_meta": {"conformance": None}},
+        ):
             approver.ask(one, wire.connection, 1, odd)
         await asyncio.sleep(0.01)
         assert [m["result"] for m in wire.lines()] == [CANCELLED] * 4
@@ -128,14 +134,22 @@ def test_successive_answers_to_one_call() -> None:
         for _ in range(3):
             approver.ask(one, wire.connection, 7, question())
             await asyncio.sleep(0.01)
-        assert [m["result"] for m in wire.lines()] == [selected("reject_once"), selected("allow_once"), selected("allow_once")]
+        assert [m["result"] for m in wire.lines()] == [
+            selected("reject_once"),
+            selected("allow_once"),
+            selected("allow_once"),
+        ]
         wire.close()
 
     asyncio.run(play())
 
 
-@pytest.mark.parametrize(("order", "came"), [((2, 0, 1), "c3 c1 c2"), ((1,), "c2 c1 c3"), ((), "c1 c2 c3"), ((9, 2), "c3 c1 c2")])
-def test_questions_that_come_together_are_answered_in_the_planned_order(odd: World, order: tuple[int, ...], came: str) -> None:
+@pytest.mark.parametrize(
+    ("order", "came"), [((2, 0, 1), "c3 c1 c2"), ((1,), "c2 c1 c3"), ((), "c1 c2 c3"), ((9, 2), "c3 c1 c2")]
+)
+def test_questions_that_come_together_are_answered_in_the_planned_order(
+    odd: World, order: tuple[int, ...], came: str
+) -> None:
     given = answers("allow_once", together=True, order=order)
     with odd.episode(script(reply("x")), answers=given) as episode:
         episode.prompt("ask c1 c2 c3")

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from conformance.bench.plan import (
-    ANSWER_UNREAD, ASKED, EFFECT, ENTERED, EVENT, REQUEST, RESULT_UNREAD, At,
+    ANSWER_UNREAD,
+    ASKED,
+    EFFECT,
+    ENTERED,
+    EVENT,
+    REQUEST,
+    RESULT_UNREAD,
+    At,
 )  # fmt: skip
 from conformance.bench.script import call, reply, script
 from conformance.bench.world import World
@@ -52,14 +59,25 @@ def test_nothing_is_done_with_what_was_not_read(miniature: World, boundary: str)
         trace = miniature.crash_run(PLAY, [At(boundary)])
         delivered = next(o.seq for o in trace.of(Boundary) if o.name == boundary)
         killed = trace.of(LifeKilled)[0].seq
-        assert [type(o).__name__ for o in trace.between(delivered, killed) if isinstance(o, Updated | ToolEntered | Requested)] == []
-        assert boundary != ANSWER_UNREAD or [a.allows for a in trace.between(delivered, killed) if isinstance(a, Answered)] == [True]
+        assert [
+            type(o).__name__
+            for o in trace.between(delivered, killed)
+            if isinstance(o, Updated | ToolEntered | Requested)
+        ] == []
+        assert boundary != ANSWER_UNREAD or [
+            a.allows for a in trace.between(delivered, killed) if isinstance(a, Answered)
+        ] == [True]
 
 
 def test_chains_of_kills(miniature: World) -> None:
     """A plan of many kills: each takes place once, in a life of its own, and the work is done in the end."""
     trace = miniature.crash_run(PLAY, [At(REQUEST), At(ASKED), At(ANSWER_UNREAD), At(ENTERED)])
-    assert [(k.boundary, k.life) for k in trace.of(LifeKilled)] == [(REQUEST, 1), (ASKED, 2), (ANSWER_UNREAD, 3), (ENTERED, 4)]
+    assert [(k.boundary, k.life) for k in trace.of(LifeKilled)] == [
+        (REQUEST, 1),
+        (ASKED, 2),
+        (ANSWER_UNREAD, 3),
+        (ENTERED, 4),
+    ]
 
 
 def test_an_unharmed_run_passes_the_boundaries_it_counts(miniature: World) -> None:

@@ -56,7 +56,9 @@ class House:
     async def client(self, door: str) -> AsyncIterator[ClientSession]:
         """An initialised client of the SDK."""
         if door == "stdio":
-            command = StdioServerParameters(command=sys.executable, args=["-I", "-S", str(DOOR_PROGRAM), str(self.unix), self.session.token])
+            command = StdioServerParameters(
+                command=sys.executable, args=["-I", "-S", str(DOOR_PROGRAM), str(self.unix), self.session.token]
+            )
             way = stdio_client(command)
         else:
             way = streamable_http_client(f"http://127.0.0.1:{self.server.port}/m/{self.session.token}")
@@ -120,7 +122,10 @@ def test_a_call_is_journaled_once_and_its_result_handed_over(house: House, door:
     assert [(e.tool, e.nonce, e.door) for e in house.seen(ToolEntered)] == [
         ("wipe", "nonce-00001-a", door), ("broken", "nonce-00001-b", door)]  # fmt: skip
     assert [e.tool for e in house.seen(ToolEffect)] == ["wipe"]
-    assert [(e.nonce, e.delivered, e.is_error) for e in house.seen(ToolLeft)] == [("nonce-00001-a", True, False), ("nonce-00001-b", True, True)]
+    assert [(e.nonce, e.delivered, e.is_error) for e in house.seen(ToolLeft)] == [
+        ("nonce-00001-a", True, False),
+        ("nonce-00001-b", True, True),
+    ]
 
 
 @both
@@ -188,7 +193,10 @@ def test_calls_run_beside_one_another(house: House) -> None:
 
 
 def test_the_callable_door(house: House) -> None:
-    offers = [{"name": c.name, "description": "", "schema": c.schema, "risk": c.risk.value, "idempotent": c.idempotent} for c in ALL]
+    offers = [
+        {"name": c.name, "description": "", "schema": c.schema, "risk": c.risk.value, "idempotent": c.idempotent}
+        for c in ALL
+    ]
     door = Door(str(house.unix), house.session.token, offers)
     tools = {tool.name: tool for tool in door.tools()}
 
@@ -216,6 +224,7 @@ time.sleep(60)
 
 def test_a_killed_client_leaves_the_journal_whole(house: House) -> None:
     """The call had its effect all the same; nobody was there to take the result, and nobody withdrew it."""
+
     async def work() -> None:
         client = subprocess.Popen([sys.executable, "-c", KILLER, str(house.unix), house.session.token])
         while not house.seen(ToolEntered):
@@ -228,7 +237,11 @@ def test_a_killed_client_leaves_the_journal_whole(house: House) -> None:
             await asyncio.sleep(0.005)
 
     play(house, work())
-    assert [type(o).__name__ for o in house.session.stage.recorder.trace() if "Tool" in type(o).__name__] == ["ToolEntered", "ToolEffect", "ToolLeft"]
+    assert [type(o).__name__ for o in house.session.stage.recorder.trace() if "Tool" in type(o).__name__] == [
+        "ToolEntered",
+        "ToolEffect",
+        "ToolLeft",
+    ]
     assert [e.delivered for e in house.seen(ToolLeft)] == [False]
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.bench.player import LAST_WORD, SUMMARY, Patterns, Player, nonces_in, resolve, results_in, role
 from conformance.bench.plan import REQUEST, At
+from conformance.bench.player import LAST_WORD, SUMMARY, Patterns, Player, nonces_in, resolve, results_in, role
 from conformance.bench.script import Cut, Failure, Reply, Script, ToolCall, call, reply, script
 from conformance.bench.wire.dialect import CallSeen, ModelRequest
 from conformance.bench.world import World
@@ -17,8 +17,12 @@ from conformance.trace import Requested, Role, Unscripted
 DONE = reply("Done.")
 
 
-def request(said: str = "do it", *, tools: tuple[str, ...] = ("look",), system: str = "", kind: str = "generate") -> ModelRequest:
-    return ModelRequest(kind, system=system, texts=(("user", said),), tools=tools, normalised=f"{system}|{said}|{tools}")
+def request(
+    said: str = "do it", *, tools: tuple[str, ...] = ("look",), system: str = "", kind: str = "generate"
+) -> ModelRequest:
+    return ModelRequest(
+        kind, system=system, texts=(("user", said),), tools=tools, normalised=f"{system}|{said}|{tools}"
+    )
 
 
 def player(play: Script) -> Player:
@@ -111,7 +115,9 @@ EARLIER = (("user", "do it"),)
     (request("x", system="Summarise this conversation"), None, Role.MAIN),
     (request("summarize the record of nonce-00001-a"), None, Role.MAIN),
 ])  # fmt: skip
-def test_requests_are_told_apart_by_content(read: ModelRequest, earlier: tuple[tuple[str, str], ...] | None, wanted: Role) -> None:
+def test_requests_are_told_apart_by_content(
+    read: ModelRequest, earlier: tuple[tuple[str, str], ...] | None, wanted: Role
+) -> None:
     assert role(read, earlier, Patterns()) is wanted
 
 
@@ -124,7 +130,11 @@ def test_a_manifest_can_say_how_they_are_told_apart() -> None:
 
 
 def test_results_are_found_by_nonce() -> None:
-    seen = (CallSeen("1", "look", {"nonce": "nonce-00001-a"}, "done"), CallSeen("2", "look", "… nonce-00002-b", None), CallSeen("3", "look", {}, "x"))
+    seen = (
+        CallSeen("1", "look", {"nonce": "nonce-00001-a"}, "done"),
+        CallSeen("2", "look", "… nonce-00002-b", None),
+        CallSeen("3", "look", {}, "x"),
+    )
     assert results_in(replace(request(), calls=seen)) == (["nonce-00001-a", "nonce-00002-b"], {"nonce-00001-a": "done"})
 
 
