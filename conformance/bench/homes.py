@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from conformance.contract.values import Setup
 
@@ -91,7 +92,7 @@ class Home:
             "TMPDIR": str(self.root / "tmp"), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
 
-    def look(self, root: str, workspace: Path) -> dict[str, object]:
+    def look(self, root: str, workspace: Path) -> dict[str, Any]:
         """Digests and modes of all files of the harness ("state") or of a workspace; which of them hold the key."""
         folders = [self.root / "home", self.root / "state"] if root == "state" else [workspace]
         files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]

@@ -20,7 +20,7 @@ from conformance.bench.life import GRACE, Life
 from conformance.bench.plan import Answers, At, plan_json
 from conformance.bench.recorder import Recorder
 from conformance.bench.script import Script
-from conformance.bench.session import Session
+from conformance.bench.session import Session, unfinished_in
 from conformance.contract.errors import HarnessError
 from conformance.contract.values import Config, Limits
 from conformance.trace import (
@@ -205,7 +205,7 @@ class Run:
             result, error = {}, json.dumps(refused.body) if isinstance(refused, RpcError) else str(refused)
         life.opening, life.replaying = None, False
         loaded = self.stage.seen(
-            SessionLoaded, session=label, harness_id=wanted, error=error[:2000], unfinished=_unfinished(result)
+            SessionLoaded, session=label, harness_id=wanted, error=error[:2000], unfinished=unfinished_in(result)
         )
         if not error:
             await self._set_mode(session)
@@ -395,9 +395,3 @@ def _configuring(what: str, value: Any) -> tuple[str, dict[str, Any]]:
     if what == "mode":
         return "session/set_mode", {"modeId": value}
     return f"_conformance/{what}", dict(value or {})
-
-
-def _unfinished(result: Any) -> list[dict[str, Any]]:
-    meta = (result.get("_meta") or {}) if isinstance(result, dict) else {}
-    found = (meta.get("conformance") or {}).get("unfinished") or []
-    return [dict(u) for u in found if isinstance(u, dict)]

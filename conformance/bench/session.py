@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from conformance.bench.boundaries import Stage
 from conformance.bench.canaries import Canary
@@ -61,3 +62,10 @@ class Session:
     def label_of(self, nonce: str) -> str:
         """The label of a call, "" for a stranger."""
         return nonce.split("-", 2)[2] if nonce.count("-") == 2 else ""
+
+
+def unfinished_in(result: Any) -> list[dict[str, Any]]:
+    """What an answer to session/load says of calls that an interruption left open."""
+    meta = (result.get("_meta") or {}) if isinstance(result, dict) else {}
+    found = (meta.get("conformance") or {}).get("unfinished") or []
+    return [dict(u) for u in found if isinstance(u, dict)]
