@@ -13,9 +13,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+
+from conformance.bench import processes
 
 INSIDE = Path(__file__).with_name("inside.py")
 
@@ -25,11 +28,12 @@ def available() -> bool:
     """True if bubblewrap is here and may make namespaces."""
     if shutil.which("bwrap") is None or os.environ.get("CONFORMANCE_CONTAINMENT") == "off":
         return False
-    # in a session of its own: its first process may come to this one as an orphan, and is known by that
-    return (
-        subprocess.run([*_inside("/tmp"), "true"], capture_output=True, check=False, start_new_session=True).returncode
-        == 0
-    )  # noqa: S108
+    # In a session of its own: its first process may come to this one as an orphan, and is known by that.
+    before = processes.strays()
+    probe = [*_inside(tempfile.gettempdir()), "true"]
+    done = subprocess.run(probe, capture_output=True, check=False, start_new_session=True)
+    processes.end_strays(before)
+    return done.returncode == 0
 
 
 def wrap(command: Sequence[str], root: str, gate: str, port: int) -> list[str]:

@@ -146,9 +146,11 @@ def stop_tree(pid: int, seconds: float = STOPPING) -> list[int]:
 
 def kill_tree(pid: int) -> list[int]:
     """SIGKILL the process and every descendant, as one; returns those that were killed."""
-    stopped = stop_tree(pid)
-    send(stopped, signal.SIGKILL)
-    return stopped
+    members = tree(pid)
+    if members != [pid]:
+        members = stop_tree(pid)  # none of them sees another one die
+    send(members, signal.SIGKILL)
+    return members
 
 
 def _wait_state(pid: int, states: str, seconds: float = 1.0) -> None:
@@ -241,7 +243,8 @@ def end_strays(but: Set[int] = frozenset(), seconds: float = STOPPING) -> list[i
         none = 0 if left else none + 1
         for pid in left:
             kill_tree(pid)
-        time.sleep(STEP if left else 0)
+        if left:
+            time.sleep(STEP)
     return []
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeVar
 
 from conformance.trace.observation import KINDS, Observation
@@ -32,7 +33,21 @@ class Trace:
 
     def of(self, *kinds: type[T], session: str | None = None) -> list[T]:
         """Observations of these kinds, in order; of one session, if named."""
-        return [o for o in self.observations if isinstance(o, kinds) and session in (None, o.session)]
+        wanted = {kind for kind in self._by_kind if issubclass(kind, kinds)}
+        found: Sequence[Any] = self.observations
+        if len(wanted) == 1:
+            found = self._by_kind[wanted.pop()]
+        elif len(wanted) < len(self._by_kind):
+            found = [o for o in found if type(o) in wanted]
+        return list(found) if session is None else [o for o in found if o.session == session]
+
+    @cached_property
+    def _by_kind(self) -> dict[type[Observation], list[Observation]]:
+        """Invariants ask for a few kinds, many times."""
+        kinds: dict[type[Observation], list[Observation]] = {}
+        for one in self.observations:
+            kinds.setdefault(type(one), []).append(one)
+        return kinds
 
     def between(self, start: int, end: int) -> Trace:
         """Observations with start < seq < end."""
@@ -40,6 +55,10 @@ class Trace:
 
     def scripted(self) -> dict[str, Mapping[str, Any]]:
         """The scripted calls by nonce, over all sessions."""
+        return dict(self._scripted)
+
+    @cached_property
+    def _scripted(self) -> dict[str, Mapping[str, Any]]:
         return {call["nonce"]: call for s in self.of(Scripted) for call in s.calls}
 
     def nonce(self, label: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -70,9 +69,9 @@ def odd() -> Iterator[World]:
 def descriptors(pid: int | str = "self") -> dict[str, str]:
     """Open file descriptors of a process and what they are."""
     found = {}
-    for fd in os.listdir(f"/proc/{pid}/fd"):
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
+            found[fd.name] = str(fd.readlink())
         except OSError:
             continue
     return found
@@ -81,7 +80,7 @@ def descriptors(pid: int | str = "self") -> dict[str, str]:
 def anywhere(*words: str) -> list[int]:
     """Processes of this machine in whose command line all these words stand."""
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]:
         try:
             line = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
         except OSError:

@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 
 from conformance.contract import Adapter, Call, SessionSetup, Setup, Stop, StopReason, Text, Turn
 
-LASTING = ("sleep", "600")
-
 
 class Odd(Adapter):
     """Opens sessions, runs no model, and does what it is told."""
@@ -59,38 +57,38 @@ class Odd(Adapter):
     def do_exit(self, _turn: Turn, code: str) -> None:
         os._exit(int(code))
 
-    def do_daemon(self, _turn: Turn) -> None:
+    def do_daemon(self, _turn: Turn, seconds: str) -> None:
         """A daemon as by the book: its own session, no environment, no parent."""
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
                 os.chdir("/")
-                os.execve("/bin/sleep", LASTING, {})
+                os.execve("/bin/sleep", ["sleep", seconds], {})  # noqa: S606 - a daemon, as any program may start one
             os._exit(0)
         os.wait()
 
-    def do_grandchildren(self, _turn: Turn) -> None:
-        subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600 & wait"], start_new_session=True)
+    def do_grandchildren(self, _turn: Turn, seconds: str) -> None:
+        subprocess.Popen(["sh", "-c", f"sleep {seconds} & sleep {seconds} & wait"], start_new_session=True)
 
-    def do_child(self, _turn: Turn) -> str:
-        return str(subprocess.Popen(LASTING).pid)
+    def do_child(self, _turn: Turn, seconds: str) -> str:
+        return str(subprocess.Popen(["sleep", seconds]).pid)
 
-    def do_deaf(self, _turn: Turn) -> None:
+    def do_deaf(self, _turn: Turn, _seconds: str = "") -> None:
         """From now on the end of its input is nothing to it."""
         signal.alarm = lambda _seconds: 0
         os._exit = lambda _code: time.sleep(600)  # type: ignore[assignment]
         threading.Thread(target=time.sleep, args=(600,)).start()
 
-    def do_walk(self, _turn: Turn) -> None:
+    def do_walk(self, _turn: Turn, _seconds: str = "") -> None:
         """A process that never stays: it forks, and its parent leaves."""
         if os.fork() == 0:
             os.setsid()
             walk()
 
-    def do_swarm(self, _turn: Turn) -> None:
+    def do_swarm(self, _turn: Turn, seconds: str) -> None:
         """Many children in little time."""
         for _ in range(200):
-            subprocess.Popen(LASTING, start_new_session=True)
+            subprocess.Popen(["sleep", seconds], start_new_session=True)
 
     async def do_hang(self, _turn: Turn) -> None:
         await asyncio.sleep(600)
@@ -155,9 +153,9 @@ def tour(setup: Setup | None, outside: str) -> dict[str, Any]:
     return {
         "env": dict(os.environ), "cwd": str(Path.cwd()), "setup": vars(setup),
         "bench": reaches("127.0.0.1", port), "abroad": reaches("192.0.2.1", 80), "other": reaches("127.0.0.1", int(outside)),
-        "wrote": [place for place in ("/etc", "/usr", "/var/tmp", "/root", "/tmp", "/") if writes(place)],
+        "wrote": [place for place in ("/etc", "/usr", "/var/tmp", "/root", "/tmp", "/") if writes(place)],  # noqa: S108 - to be refused
         "wrote_own": [place for place in (setup.home, setup.workspace, setup.state_dir) if writes(place)],
-        "processes": sorted(int(p) for p in os.listdir("/proc") if p.isdigit()),
+        "processes": sorted(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()),
     }  # fmt: skip
 
 

@@ -166,6 +166,7 @@ def test_a_kill_among_questions_asked_together_leaves_nothing_waiting(odd: World
         with odd.episode(script(reply("x")), answers=given, at=[At(boundary, nth)]) as episode:
             episode.prompt("ask c1 c2 c3")
             assert episode.crashed
+    odd.do(asyncio.sleep(0.05))
     approver = odd.approver
     assert (approver._gathering, approver.open, approver.late) == ({}, {}, [])
 

@@ -153,7 +153,7 @@ def test_results_of_every_form(house: House, door: str) -> None:
                 result = await client.call_tool(tool, {} if tool == "beat" else named("a"))
                 assert isinstance(result, types.CallToolResult)
                 texts[tool] = "".join(b.text for b in result.content)  # type: ignore[union-attr]
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match="content"):
                 await client.call_tool("odd", named("a"))
         assert len(texts["huge"]) > 1_000_000
         assert "\x00\x01" in texts["blob"]
@@ -226,7 +226,9 @@ def test_a_killed_client_leaves_the_journal_whole(house: House) -> None:
     """The call had its effect all the same; nobody was there to take the result, and nobody withdrew it."""
 
     async def work() -> None:
-        client = subprocess.Popen([sys.executable, "-c", KILLER, str(house.unix), house.session.token])
+        client = subprocess.Popen(  # noqa: ASYNC220 - it is killed, not waited for
+            [sys.executable, "-c", KILLER, str(house.unix), house.session.token]
+        )
         while not house.seen(ToolEntered):
             await asyncio.sleep(0.005)
         client.kill()
@@ -247,7 +249,7 @@ def test_a_killed_client_leaves_the_journal_whole(house: House) -> None:
 
 def test_a_killed_client_of_mcp_is_no_cancel(house: House) -> None:
     async def work() -> None:
-        pump = subprocess.Popen(
+        pump = subprocess.Popen(  # noqa: ASYNC220 - it is killed, not waited for
             [sys.executable, "-I", "-S", str(DOOR_PROGRAM), str(house.unix), house.session.token], stdin=subprocess.PIPE
         )
         assert pump.stdin is not None

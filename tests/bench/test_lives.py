@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from conformance.bench.world import World
 from conformance.contract.values import Config
 from conformance.trace import LifeEnded, LifeKilled, LifeStarted, Noted, Updated
 
+SLEEP = f"600.{os.getpid()}"  # known again among all processes of the machine
 IDLE = script(reply("Nothing."))
 
 
@@ -41,15 +43,20 @@ def one_life(world: World) -> int:
     return life.harness_pid
 
 
+def holdings(world: World) -> tuple[int, set[int], set[str]]:
+    """Descriptors of this process, processes below it, files of the world."""
+    gc.collect()
+    return len(descriptors()), set(processes.walk(os.getpid())), {path.name for path in world.root.iterdir()}
+
+
 def test_a_thousand_forked_lives_leave_nothing(opened: Open) -> None:
     world = opened(ODD)
     one_life(world)
     zygote = zygote_of(world)
-    before = len(descriptors()), len(descriptors(zygote)), set(processes.walk(os.getpid())), set(os.listdir(world.root))
+    before = holdings(world), len(descriptors(zygote))
     for _ in range(1000):
         one_life(world)
-    after = len(descriptors()), len(descriptors(zygote)), set(processes.walk(os.getpid())), set(os.listdir(world.root))
-    assert after == before
+    assert (holdings(world), len(descriptors(zygote))) == before
     root = world.root
     world.close()
     assert not root.exists()
@@ -63,10 +70,10 @@ def test_spawned_lives_leave_nothing(opened: Open, bare: bool, contained: bool) 
         pytest.skip("no bubblewrap here")
     world = opened(ODD, spawned=True, bare=bare)
     one_life(world)
-    before = len(descriptors()), set(processes.walk(os.getpid())), set(os.listdir(world.root))
+    before = holdings(world)
     for _ in range(15):
         one_life(world)
-    assert (len(descriptors()), set(processes.walk(os.getpid())), set(os.listdir(world.root))) == before
+    assert holdings(world) == before
     root = world.root
     world.close()
     assert not root.exists()
@@ -76,19 +83,19 @@ def test_spawned_lives_leave_nothing(opened: Open, bare: bool, contained: bool) 
 @pytest.mark.parametrize("habit", ["daemon", "grandchildren", "swarm", "walk", "deaf"])
 @pytest.mark.parametrize("way", ["forked", "forked bare", "spawned", "spawned bare"])
 def test_nothing_outlives_the_world(opened: Open, habit: str, way: str) -> None:
-    before = set(processes.walk(os.getpid())), set(anywhere("sleep", "600"))
+    before = set(processes.walk(os.getpid())), set(anywhere("sleep", SLEEP))
     world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
     with world.episode(IDLE, fresh=True) as episode:
-        assert episode.prompt(habit).how == "ended"
-    alone = set(anywhere("sleep", "600")) - before[1]
+        assert episode.prompt(f"{habit} {SLEEP}").how == "ended"
+    alone = set(anywhere("sleep", SLEEP)) - before[1]
     with world.episode(IDLE) as episode:
-        assert episode.prompt(habit).how == "ended"
+        assert episode.prompt(f"{habit} {SLEEP}").how == "ended"
     root = world.root
     began = time.monotonic()
     world.close()
     assert time.monotonic() - began < 8
     assert alone == set(), "a life of its own left something behind when its run was over"
-    assert set(anywhere("sleep", "600")) - before[1] == set()
+    assert set(anywhere("sleep", SLEEP)) - before[1] == set()
     assert set(processes.walk(os.getpid())) == before[0]
     assert not root.exists()
 
@@ -96,12 +103,13 @@ def test_nothing_outlives_the_world(opened: Open, habit: str, way: str) -> None:
 def test_a_life_in_one_run_is_not_ended_with_a_stray_of_another(opened: Open) -> None:
     """What the warm life started goes on while lives beside it come and go."""
     world = opened(ODD)
-    before = set(anywhere("sleep", "600"))
+    before = set(anywhere("sleep", SLEEP))
     with world.episode(IDLE) as episode:
-        episode.prompt("daemon")
-    theirs = set(anywhere("sleep", "600")) - before
+        episode.prompt(f"daemon {SLEEP}")
+    assert wait_until(lambda: set(anywhere("sleep", SLEEP)) - before), "it takes a moment to become a daemon"
+    theirs = set(anywhere("sleep", SLEEP)) - before
     one_life(world)
-    assert theirs <= set(anywhere("sleep", "600"))
+    assert theirs <= set(anywhere("sleep", SLEEP))
     assert len(theirs) == 1
 
 
@@ -109,16 +117,16 @@ def test_a_life_in_one_run_is_not_ended_with_a_stray_of_another(opened: Open) ->
 @pytest.mark.parametrize("way", ["forked", "spawned bare"])
 def test_a_process_killed_alone_leaves_its_child_to_the_next_life(opened: Open, scope: str, way: str) -> None:
     world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
-    before = set(anywhere("sleep", "600"))
+    before = set(anywhere("sleep", SLEEP))
     with world.episode(IDLE, fresh=True) as episode:
-        episode.prompt("child")
+        episode.prompt(f"child {SLEEP}")
         episode.kill(scope)
         episode.start()
-        left = set(anywhere("sleep", "600")) - before
+        left = set(anywhere("sleep", SLEEP)) - before
         killed = episode.trace.of(LifeKilled)[0].scope
     assert killed == scope
     assert len(left) == (0 if scope == "tree" else 1)
-    assert set(anywhere("sleep", "600")) == before
+    assert set(anywhere("sleep", SLEEP)) == before
 
 
 def test_a_planned_kill_of_the_process_alone_ends_as_a_crash(miniature: World) -> None:
@@ -164,7 +172,7 @@ def test_a_harness_that_does_not_leave_is_killed_and_it_is_said(opened: Open) ->
 def test_ctrl_c_in_a_check_leaves_nothing(opened: Open) -> None:
     before = set(processes.walk(os.getpid()))
     world = opened(ODD)
-    with pytest.raises(KeyboardInterrupt), world.episode(IDLE, fresh=True) as episode:
+    with pytest.raises(KeyboardInterrupt), world.episode(IDLE, fresh=True) as episode:  # noqa: PT012 - where it comes
         world.loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
         episode.prompt("hang")
     assert world.run(*IDLE.steps).of(LifeStarted), "the world is still of use"
@@ -192,16 +200,17 @@ def test_when_the_suite_is_killed_all_that_is_contained_dies(way: str, contained
         "from conftest import ODD, open_world\nfrom test_lives import IDLE\n"
         f"world = open_world(ODD, spawned={way == 'spawned'})\n"
         "with world.episode(IDLE, fresh=True) as episode:\n"
-        "    for habit in ('daemon', 'grandchildren', 'deaf'):\n        episode.prompt(habit)\n"
+        "    for habit in ('daemon', 'grandchildren', 'deaf'):\n"
+        f"        episode.prompt(habit + ' {SLEEP}')\n"
         "    print(world.root, flush=True)\n    time.sleep(60)\n"
     )
-    before = set(anywhere("sleep", "600"))
+    before = set(anywhere("sleep", SLEEP))
     with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as suite:
         assert suite.stdout is not None
         root = suite.stdout.readline().strip()
-        assert set(anywhere("sleep", "600")) > before
+        assert set(anywhere("sleep", SLEEP)) > before
         suite.kill()
-    assert wait_until(lambda: not anywhere(root) and set(anywhere("sleep", "600")) == before)
+    assert wait_until(lambda: not anywhere(root) and set(anywhere("sleep", SLEEP)) == before)
     subprocess.run(["rm", "-r", root], check=True)
 
 
