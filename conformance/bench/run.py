@@ -207,7 +207,7 @@ class Run:
         loaded = self.stage.seen(
             SessionLoaded, session=label, harness_id=wanted, error=error[:2000], unfinished=unfinished_in(result)
         )
-        if not error:
+        if not error and wanted == session.harness_id:
             await self._set_mode(session)
         return loaded
 
