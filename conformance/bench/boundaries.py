@@ -108,10 +108,11 @@ class Stage:
         self.kill(planned)
 
     async def _settle(self) -> None:
-        if self.life is None:
+        life = self.life  # another boundary may end it meanwhile
+        if life is None:
             return
-        rests = await self.life.settle()
-        self.life.drain()
+        rests = await life.settle()
+        life.drain()
         if not rests:
             self.stamp(Noted, text="the harness never came to rest: what follows is not at an exact point of its work")
 

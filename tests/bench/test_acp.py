@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 
 import pytest
-from client import Wire
+from wires import Wire
 
 from conformance.bench import acp
 from conformance.bench.acp import RpcError

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from client import Wire, session
+from wires import Wire, session
 
 from conformance.bench.approver import Approver
 from conformance.bench.plan import ANSWER_UNREAD, ASKED, Answers, At, answers

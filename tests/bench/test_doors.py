@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client import session
 from mcp import ClientSession, MCPError, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from wires import session
 
 from conformance.bench.canaries import ALL, Canary
 from conformance.bench.doors import Doors
