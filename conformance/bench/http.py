@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import h11
 
@@ -20,13 +20,17 @@ MOST = 64 << 20  # bytes of a request body
 
 @dataclass
 class Exchange:
-    """One request and the means to answer it. `alive` turns False once the other end is known to be gone."""
+    """One request and the means to answer it. `alive` turns False once the other end is known to be gone.
+
+    What is written goes out with `flush` (or is `plain`), in one piece: each piece wakes the harness once.
+    """
 
     request: HttpRequest
     _writer: asyncio.StreamWriter
     _reader: asyncio.StreamReader
     chunked: bool = False
     open: bool = True  # the connection may carry another request
+    _held: bytearray = field(default_factory=bytearray)
 
     @property
     def alive(self) -> bool:
@@ -55,20 +59,26 @@ class Exchange:
         frame = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
         kept = [h for h in headers if h[0].lower() not in ("transfer-encoding", "content-length", "connection")]
         lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Status')}", *(f"{k}: {v}" for k, v in [*kept, frame])]
-        self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1", "replace"))
+        self._held += "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
     def body(self, data: bytes) -> None:
         """Write a piece of the body."""
         if data:
-            self._writer.write(b"%x\r\n%s\r\n" % (len(data), data) if self.chunked else data)
+            self._held += b"%x\r\n%s\r\n" % (len(data), data) if self.chunked else data
 
     def finish(self) -> None:
         """End the body as HTTP wants it."""
         if self.chunked:
-            self._writer.write(b"0\r\n\r\n")
+            self._held += b"0\r\n\r\n"
+
+    def _push(self) -> None:
+        if self._held:
+            self._writer.write(bytes(self._held))
+            self._held.clear()
 
     async def flush(self) -> None:
         """Hand everything to the kernel."""
+        self._push()
         with contextlib.suppress(ConnectionError):
             await self._writer.drain()
 
@@ -94,6 +104,7 @@ class Exchange:
         self.head(status, headers, len(data))
         if self.request.method != "HEAD":
             self.body(data)
+        self._push()
 
 
 _PHRASES = {200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",

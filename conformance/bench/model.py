@@ -195,12 +195,12 @@ async def _send(exchange: Exchange, answer: Answer) -> None:
 
 
 async def _end(exchange: Exchange, answer: Answer) -> None:
-    await exchange.flush()
     if answer.end in ("whole", "clean"):
         exchange.finish()
-    elif answer.end == "stall":
+    await exchange.flush()
+    if answer.end == "stall":
         await exchange.until_gone()
-    else:
+    elif answer.end not in ("whole", "clean"):
         exchange.hang_up(reset=answer.end == "reset")
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ODD, Open, anywhere
+from worlds import ODD, Open, anywhere
 
 from conformance.bench import acp, life, run, stderr
 from conformance.bench.plan import ENTERED, HOLD, At

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import MINIATURE, ODD, Open
+from worlds import MINIATURE, ODD, Open
 
 from conformance.bench.homes import API_KEY
 from conformance.bench.script import call, reply, script

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MINIATURE, ODD, Open, anywhere, descriptors
+from worlds import MINIATURE, ODD, Open, anywhere, descriptors
 
 from conformance.bench import processes
 from conformance.bench.homes import lock, new_root
@@ -197,7 +197,7 @@ def test_when_the_suite_is_killed_all_that_is_contained_dies(way: str, contained
     program = tmp_path / "suite.py"
     program.write_text(
         f"import sys, time\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from conftest import ODD, open_world\nfrom test_lives import IDLE\n"
+        "from worlds import ODD, open_world\nfrom test_lives import IDLE\n"
         f"world = open_world(ODD, spawned={way == 'spawned'})\n"
         "with world.episode(IDLE, fresh=True) as episode:\n"
         "    for habit in ('daemon', 'grandchildren', 'deaf'):\n"

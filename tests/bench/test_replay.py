@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import MINIATURE, Open
+from worlds import MINIATURE, Open
 
 from conformance.bench.plan import REFUSE
 from conformance.bench.script import call, reply
