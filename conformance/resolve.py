@@ -89,6 +89,8 @@ def shipped() -> dict[str, Path]:
 
 
 def _plug(name: str, bases: tuple[Path, ...]) -> Plug | None:
+    if name.startswith(ACP):
+        return ManifestPlug(_of_command(name), None)
     there = shipped()
     ours = name.lower().replace("_", "-")
     if ours in there:
@@ -97,8 +99,6 @@ def _plug(name: str, bases: tuple[Path, ...]) -> Plug | None:
         return _of_file(_find(name, bases), "")
     if match := _PYTHON.fullmatch(name):
         return _of_file(_find(match["path"], bases), match["name"] or "")
-    if name.startswith(ACP):
-        return ManifestPlug(_of_command(name), None)
     return AdapterPlug(name) if _CLASS.fullmatch(name) else None
 
 

@@ -152,3 +152,9 @@ def test_a_wrong_block_is_told(text: str, words: str) -> None:
         script_metadata(text, "f.py")
     assert str(told.value).startswith("f.py: ")
     assert words in str(told.value)
+
+
+def test_a_command_that_ends_like_a_file_is_a_command(tmp_path: Path) -> None:
+    plug = resolve("acp:python agent.py", tmp_path)
+    assert isinstance(plug, ManifestPlug)
+    assert plug.manifest.command == ("python", "agent.py")
