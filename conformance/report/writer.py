@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ def _index(evidence: Iterable[Evidence], words: Mapping[str, str]) -> str:
 def _quiet(evidence: Iterable[Evidence], folder: Path) -> list[dict[str, Any]]:
     """The longest quiet window of each name for each requirement, from the traces that are kept."""
     longest: dict[tuple[str, str], float] = {}
+    found = cache(lambda mark: list(quiet_windows(read_trace(folder / trace_file(mark)))))  # traces stand for many rows
     for e in evidence:
-        for name, seconds in quiet_windows(read_trace(folder / trace_file(e.digest))):
+        for name, seconds in found(e.digest):
             longest[e.requirement, name] = max(seconds, longest.get((e.requirement, name), 0))
     return [{"requirement": r, "name": n, "seconds": s} for (r, n), s in sorted(longest.items())]
 

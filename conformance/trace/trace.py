@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from conformance.trace.observation import KINDS, Observation
@@ -61,6 +61,12 @@ class Trace:
     def _scripted(self) -> dict[str, Mapping[str, Any]]:
         return {call["nonce"]: call for s in self.of(Scripted) for call in s.calls}
 
+    @cached_property
+    def stored(self) -> str:
+        """The trace as JSON lines: a header with the format, then one observation a line."""
+        head = json.dumps({"format": FORMAT, "name": self.name, "observations": len(self)})
+        return "\n".join([head, *(json.dumps(to_json(o)) for o in self)]) + "\n"
+
     def nonce(self, label: str) -> str:
         """The nonce of the call with this label. Raises KeyError with the labels there are."""
         found = {call["label"]: nonce for nonce, call in self.scripted().items()}
@@ -72,11 +78,18 @@ class Trace:
 def to_json(observation: Observation) -> dict[str, Any]:
     """One observation as a JSON object, `kind` first. Defaults are left out."""
     body: dict[str, Any] = {"kind": type(observation).__name__}
-    for f in fields(observation):
-        value = getattr(observation, f.name)
-        if f.name in ("seq", "at") or value != f.default:
-            body[f.name] = value.value if isinstance(value, Enum) else value
+    values = vars(observation)
+    for name, default in _fields(type(observation)):
+        value = values[name]
+        if name in ("seq", "at") or value != default:
+            body[name] = value.value if isinstance(value, Enum) else value
     return body
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults, in order; asked for once a kind, not once an observation."""
+    return tuple((f.name, f.default) for f in fields(kind))
 
 
 def from_json(body: Mapping[str, Any]) -> Observation:
@@ -88,9 +101,8 @@ def from_json(body: Mapping[str, Any]) -> Observation:
 
 
 def dump(trace: Trace) -> str:
-    """The trace as JSON lines: a header with the format, then one observation a line."""
-    head = json.dumps({"format": FORMAT, "name": trace.name, "observations": len(trace)})
-    return "\n".join([head, *(json.dumps(to_json(o), sort_keys=False) for o in trace)]) + "\n"
+    """The stored form of a trace, see `Trace.stored`."""
+    return trace.stored
 
 
 def load(text: str) -> Trace:

@@ -25,7 +25,8 @@ def parse(body: bytes) -> Any:
     """The body as JSON, strictly. Raises ValueError: no UTF-8, NaN, Infinity, lone surrogates, nested too deeply."""
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if b"\\u" in body:  # only an escape can spell a lone surrogate
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return value

@@ -49,7 +49,7 @@ class Place:
         """As the provider writes it."""
         return f"messages.{self.message}.content.{self.index}"
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The type of the block."""
         return str(self.block.get("type"))
@@ -69,7 +69,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Ask:
-    """A request under judgement. `body` is an object, or None where the body is no JSON object."""
+    """A request under judgement. `body` is empty where the request's own body is no JSON object."""
 
     request: HttpRequest
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -84,12 +84,12 @@ class Ask:
         """Whether it asks for a beta: those permit fields that the reference does not list."""
         return bool(self.request.headers.get("anthropic-beta", "").strip())
 
-    @property
+    @cached_property
     def messages(self) -> Sequence[Mapping[str, Any]]:
         """The messages (their shape is checked by the first rules)."""
         return dicts(self.body.get("messages"))
 
-    @property
+    @cached_property
     def tools(self) -> Sequence[Mapping[str, Any]]:
         """The tool definitions."""
         return dicts(self.body.get("tools"))
@@ -203,6 +203,8 @@ def _size(ask: Ask) -> str | None:
 
 @OUTER.rule("no JSON", "answer of the API: The request body is not valid JSON (anthropics/claude-code issues)")
 def _json(ask: Ask) -> str | None:
+    if ask.body:
+        return None  # it was read already
     try:
         body = parse(ask.request.body)
     except ValueError as error:
