@@ -79,7 +79,7 @@ def to_json(observation: Observation) -> dict[str, Any]:
     """One observation as a JSON object, `kind` first. Defaults are left out."""
     body: dict[str, Any] = {"kind": type(observation).__name__}
     values = vars(observation)
-    for name, default in _fields(type(observation)):
+    for name, default in _fields(body["kind"]):
         value = values[name]
         if name in ("seq", "at") or value != default:
             body[name] = value.value if isinstance(value, Enum) else value
@@ -87,9 +87,9 @@ def to_json(observation: Observation) -> dict[str, Any]:
 
 
 @cache
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+def _fields(kind: str) -> tuple[tuple[str, Any], ...]:
     """Names and defaults, in order; asked for once a kind, not once an observation."""
-    return tuple((f.name, f.default) for f in fields(kind))
+    return tuple((f.name, f.default) for f in fields(KINDS[kind]))
 
 
 def from_json(body: Mapping[str, Any]) -> Observation:
