@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -264,14 +267,14 @@ def test_comp_08_killed_while_it_compacts(world: World, way: str) -> None:
 
 
 def _unharmed(world: World, way: str) -> tuple[Trace, list[At]]:
-    with _Compacting(world, way, events=True) as episode:
+    with _compacting(world, way, events=True) as episode:
         trace, counts = episode.trace, episode.counts
     after = [At(REQUEST, counts[REQUEST])]
     return trace, [At(name, n + 1) for name in (SUMMARY, SUMMARY_EVENT) for n in range(counts[name])] + after
 
 
 def _killed(world: World, way: str, at: At) -> Trace:
-    with _Compacting(world, way, at=(at,)) as episode:
+    with _compacting(world, way, at=(at,)) as episode:
         if not episode.resume().error:
             if way == "in mid-turn":
                 episode.proceed()
@@ -280,27 +283,20 @@ def _killed(world: World, way: str, at: At) -> Trace:
         return episode.trace
 
 
-class _Compacting:
+@contextmanager
+def _compacting(world: World, way: str, *, at: tuple[At, ...] = (), events: bool = False) -> Iterator[Episode]:
     """A session with a long history in which the older part is being summed up, perhaps not to the end."""
-
-    def __init__(self, world: World, way: str, *, at: tuple[At, ...] = (), events: bool = False) -> None:
-        self._world, self._middle = world, way == "in mid-turn"
-        play = Script((*steps(6, over=6 if self._middle else 0), DONE), summary=(GOOD,))
-        config = settings(world, at=THRESHOLD if self._middle else None)
-        self._run = world.episode(play, config=config, at=at, fresh=True, watch_events=events)
-
-    def __enter__(self) -> Episode:
-        episode = self._run.__enter__()
+    middle = way == "in mid-turn"
+    play = Script((*steps(6, over=6 if middle else 0), DONE), summary=(GOOD,))
+    config = settings(world, at=THRESHOLD if middle else None)
+    with world.episode(play, config=config, at=at, fresh=True, watch_events=events) as episode:
         episode.prompt()
-        if not self._middle:
-            compact(self._world, episode)
-        if not self._middle and episode.alive:
+        if not middle:
+            compact(world, episode)
+        if not middle and episode.alive:
             episode.extend(Script((reply("You are welcome."),)))
             episode.prompt("Please go on.")
-        return episode
-
-    def __exit__(self, *gone: object) -> None:
-        self._run.__exit__(*gone)  # type: ignore[arg-type] # as it was given
+        yield episode
 
 
 # --- COMP-13
