@@ -291,7 +291,7 @@ def _compacting(world: World, way: str, *, at: tuple[At, ...] = (), events: bool
     config = settings(world, at=THRESHOLD if middle else None)
     with world.episode(play, config=config, at=at, fresh=True, watch_events=events) as episode:
         episode.prompt()
-        if not middle:
+        if not middle and episode.alive:
             compact(world, episode)
         if not middle and episode.alive:
             episode.extend(Script((reply("You are welcome."),)))

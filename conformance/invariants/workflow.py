@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from conformance.invariants.acknowledged import ended, leaves
 from conformance.invariants.facts import (
     ScriptedCall,
     ends,
@@ -15,7 +16,6 @@ from conformance.invariants.facts import (
     tells,
     turn_starts,
 )  # fmt: skip
-from conformance.invariants.sessions import ended, leaves
 from conformance.judging import predicate
 from conformance.judging.ledger import shape
 from conformance.trace import (

@@ -256,7 +256,7 @@ class FinishesOnLoad(Eager):
                 await self.run(s, c.call)
 
 
-@saboteur(fails={"SESS-08"}, because="was acknowledged and is missing")
+@saboteur(fails={"SESS-08"}, because="was there at the first load and is missing")
 class DropsTheOpenTurn(Miniature):
     """Writes its journal anew on load, without the turn that was not ended."""
 

@@ -61,6 +61,7 @@ def without(body: Json, *names: str) -> Json:
 
 THOUGHT, PLAIN = tool_id("1", 1, thought=True), tool_id("1", 1, thought=False)
 BETA = NEW | {"anthropic-beta": "something-2026-01-01"}
+EFFORT = {"role": "system", "content": [], "output_config": {"effort": "medium"}}  # as a client of today sends it
 ODD_SCHEMAS: list[object] = [{}, {"type": "string"}, None, []]
 Case = tuple[object, dict[str, str]]
 
@@ -228,9 +229,10 @@ CASES: dict[str, tuple[list[Case], list[Case], str]] = {
         "blocks can only be in",
     ),
     "content empty": (
-        [ask(asks(user("a"), assistant(""))), ask(asks(user("a"), {"role": "assistant", "content": []}))],
+        [ask(asks(user("a"), assistant(""))), ask(asks(user("a"), {"role": "assistant", "content": []})),
+         ask(asks(user("a"), EFFORT, assistant("b"), user("c")), BETA)],
         [ask(asks(user(""))), ask(asks({"role": "user", "content": []})), ask(asks(user("a"), assistant(""),
-         user("b")))],
+         user("b"))), ask(asks(user("a"), {"role": "system", "content": []}, assistant("b"), user("c")), BETA)],
         "all messages must have non-empty content except for the optional final assistant message",
     ),
     "text empty": (

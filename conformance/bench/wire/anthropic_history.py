@@ -173,8 +173,15 @@ def _empty(ask: Ask) -> str | None:
     return first(
         f"messages.{index}: all messages must have non-empty content except for the optional final assistant message"
         for index, message in enumerate(ask.messages)
-        if not message["content"] and not (index == last and message["role"] == "assistant")
+        if not message["content"]
+        and not (index == last and message["role"] == "assistant")
+        and not _controls(ask, message)
     )
+
+
+def _controls(ask: Ask, message: Mapping[str, Any]) -> bool:
+    """Whether it only carries settings for the turns behind it, as a beta permits: system, no content, other fields."""
+    return ask.beta and message["role"] == "system" and bool(set(message) - {"role", "content"})
 
 
 @HISTORY.rule("text empty", "answer of the API: text content blocks must be non-empty (anthropic-sdk-python 461)")
