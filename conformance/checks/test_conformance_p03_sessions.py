@@ -261,8 +261,13 @@ def test_sess_08_resume_by_itself_does_nothing(world: World, at: At, size: int) 
        tools=st.tuples(st.sampled_from(("wipe", "note")), st.sampled_from(("pay", "note"))))  # fmt: skip
 @examples(0.8)
 def test_sess_13_what_a_load_shows_is_true(world: World, at: At, tools: tuple[str, str]) -> None:
-    """One call ended; of two more, one was killed in the tool or while it was asked about."""
+    """One call ended a turn ago; of two more, one was killed in the tool or while it was asked about."""
     calls = [call(f"c{i}", tool, target=f"record {i}") for i, tool in enumerate(tools, 1)]
-    trace = world.crash_run(script(reply(call("e1", "wipe", target="first")), reply(*calls), DONE), [at])
+    play = script(reply(call("e1", "wipe", target="first")), DONE, reply(*calls), DONE)
+    with world.episode(play, at=[at]) as episode:
+        episode.prompt()
+        episode.prompt("Now the rest.")
+        episode.resume()
+        trace = episode.trace
     control(trace, was_killed(at.boundary), resumed(), shown_completed_on_load(["e1"]))
     expect(trace, replay_is_true())
