@@ -9,12 +9,13 @@ of its own: when the suite ends, however it ends, the kernel ends all that runs 
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,21 +37,58 @@ def available() -> bool:
     return done.returncode == 0
 
 
-def wrap(command: Sequence[str], root: str, gate: str, port: int) -> list[str]:
-    """The command inside the namespaces, with all that it starts. `root` stays writable."""
-    return [*_inside(root), sys.executable, "-I", "-S", str(INSIDE), gate, str(port), *command]
+def wrap(command: Sequence[str], root: str, gate: str, port: int, *, watch: bool = False) -> list[str]:
+    """The command inside the namespaces, with all that it starts. `root` stays writable.
+
+    `watch`: the command is a child of the namespace's first process, which tells its exit code and outlives it.
+    """
+    way, options = ("watch", ["--as-pid-1"]) if watch else ("become", [])
+    return [*_inside(root, *options), sys.executable, "-I", "-S", str(INSIDE), way, gate, str(port), *command]
 
 
-def _inside(root: str) -> list[str]:
+def _inside(root: str, *options: str) -> list[str]:
     return [
         "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind", root, root,
-        "--unshare-net", "--unshare-pid", "--die-with-parent", "--",
+        "--unshare-net", "--unshare-pid", "--die-with-parent", *options, "--",
     ]  # fmt: skip
 
 
-def received_listener(connection: socket.socket) -> socket.socket:
-    """Take over the listening socket that came through the gate. Raises OSError if none came."""
-    data, fds, _, _ = socket.recv_fds(connection, 16, 1)
+def received(connection: socket.socket) -> tuple[socket.socket, list[int]]:
+    """Take over what came through the gate: the listening socket, and of `watch` where the exit code can be read.
+
+    Raises OSError if no socket came.
+    """
+    data, fds, _, _ = socket.recv_fds(connection, 16, 2)
     if not data or not fds:
         raise OSError("no listening socket came through the gate")
-    return socket.socket(fileno=fds[0])
+    return socket.socket(fileno=fds[0]), fds[1:]
+
+
+class Namespace:
+    """Where one spawned harness runs: bubblewrap's process, and a descriptor that tells the harness's exit code."""
+
+    def __init__(self, process: subprocess.Popen[bytes], told: int, stop: Callable[[], None]) -> None:
+        self._process, self._told, self.stop = process, told, stop
+
+    def code(self, seconds: float = 5.0) -> int | None:
+        """The exit code of a harness that is gone, negative for a signal; None if all died at once. Called once."""
+        ready, _, _ = select.select([self._told], [], [], seconds)
+        said = os.read(self._told, 16) if ready else b""
+        os.close(self._told)
+        return int(said) if said else None
+
+    def end(self) -> int | None:
+        """End all that still runs inside; returns how bubblewrap itself ended."""
+        processes.discard(self._process)
+        self.stop()
+        return self._process.returncode
+
+    def leave(self) -> None:
+        """Let what runs inside live on: from now on it is a stray, and ends with the strays."""
+        processes.started.discard(self._process.pid)
+        self._process.returncode = 0  # whoever ends the strays waits for it
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing runs inside any more."""
+        return not processes.alive(self._process.pid)

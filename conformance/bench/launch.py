@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Launcher:
         self.root, self.start, self._approver, self._port, self._listen = root, start, approver, port, listen
         self._lives = 0
         self.lives: set[Life] = set()  # those that have not ended yet
+        self._left: list[containment.Namespace] = []  # of lives whose process was killed alone
         self._zygote: Zygote | None = None
         self._zygote_stops: list[Callable[[], None]] = []
         self._visits = Gate(root / "visit.sock")
@@ -43,6 +44,7 @@ class Launcher:
     async def launch(self, home: Home, config: Config) -> Life:
         """A life that has answered `initialize`. Raises HarnessError or ManifestError with one clear message."""
         self._lives += 1
+        self._close_left()
         stderr = home.root / f"stderr{self._lives}.txt"
         stderr.touch()
         left = frozenset(processes.strays())
@@ -89,7 +91,7 @@ class Launcher:
         env = home.base_env() | dict(self.start.host_env)
         self._zygote = zygote = Zygote(command, env, str(home.root), self.root / "zygote.txt")
         if contained:
-            pid, stop = await self._take_listener()
+            pid, stop, _ = await self._take_listener()
             zygote.is_inside(pid)
             self._zygote_stops.append(stop)
         setup = asdict(home.setup(self.start.dialect, self.start.model))
@@ -140,33 +142,64 @@ class Launcher:
         self.start.write_files(home, config)
         command = self.start.command(home, config)
         env = home.base_env() | dict(self.start.host_env) | self.start.env(home, config)
-        contained = containment.available()
-        if contained:
-            self._find(command[0], env)
-            command = containment.wrap(command, str(self.root), str(self._gate.path), self._port())
-        process = self._popen(command, env, home, stderr)
+        if containment.available():
+            return await self._spawn_inside(command, env, home, stderr)
+        process = self._popen(command, env, home, stderr, subprocess.PIPE)
         assert process.stdin is not None and process.stdout is not None
-        stops, inner = [], process.pid
-        if contained:
-            inner, stop = await self._take_listener_of(process, stderr)
-            stops.append(stop)
-        life = Life(
-            self._lives, process.pid, home, self._approver, how="spawn", contained=contained, stderr=stderr, inner=inner
-        )
+        life = Life(self._lives, process.pid, home, self._approver, how="spawn", contained=False, stderr=stderr)
         read, write = os.dup(process.stdout.fileno()), os.dup(process.stdin.fileno())
         process.stdin.close()
         process.stdout.close()
         life.connect(read, write)
         life.code_of = lambda: _reaped(process)
-        life.cleanup += stops
         return life
 
-    def _popen(self, command: list[str], env: Mapping[str, str], home: Home, stderr: Path) -> subprocess.Popen[bytes]:
+    async def _spawn_inside(self, command: list[str], env: Mapping[str, str], home: Home, stderr: Path) -> Life:
+        """Its pipes go through the gate: bubblewrap's own process must not hold them open when the harness is gone."""
+        self._find(command[0], env)
+        wrapped = containment.wrap(command, str(self.root), str(self._gate.path), self._port(), watch=True)
+        process = self._popen(wrapped, env, home, stderr, subprocess.DEVNULL)
+        (its_in, write), (read, its_out) = os.pipe(), os.pipe()
+        try:
+            inner, stop, told = await self._take_listener_of(process, stderr, (its_in, its_out))
+        except BaseException:
+            os.close(read)
+            os.close(write)
+            raise
+        finally:
+            os.close(its_in)
+            os.close(its_out)
+        life = Life(
+            self._lives, process.pid, home, self._approver, how="spawn", contained=True, stderr=stderr, inner=inner
+        )
+        life.connect(read, write)
+        life.code_of = lambda: self._code_inside(life, containment.Namespace(process, told[0], stop))
+        return life
+
+    async def _code_inside(self, life: Life, inside: containment.Namespace) -> int | None:
+        """The exit code. The namespace ends with its life; with the run, if the harness was killed alone."""
+        code = inside.code()
+        if not life.alone:
+            ended = inside.end()
+            return ended if code is None else code
+        inside.leave()
+        self._left.append(inside)
+        return code
+
+    def _close_left(self) -> None:
+        """Stop to listen in namespaces that were left and have ended since."""
+        for inside in [one for one in self._left if one.empty]:
+            self._left.remove(inside)
+            inside.stop()
+
+    def _popen(
+        self, command: list[str], env: Mapping[str, str], home: Home, stderr: Path, ends: int
+    ) -> subprocess.Popen[bytes]:
         program = self._find(command[0], env)
         try:
             with stderr.open("ab") as errors:
                 return processes.popen(
-                    [program, *command[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                    [program, *command[1:]], stdin=ends, stdout=ends, stderr=errors,
                     env=dict(env), cwd=home.root / "ws1",
                 )  # fmt: skip
         except OSError as error:
@@ -182,19 +215,25 @@ class Launcher:
             )
         return found
 
-    async def _take_listener(self) -> tuple[int, Callable[[], None]]:
-        """Serve on the socket that was made inside; the process that made it becomes the harness."""
+    async def _take_listener(self, give: Sequence[int] = ()) -> tuple[int, Callable[[], None], list[int]]:
+        """Serve on the socket that was made inside; the process that made it becomes the harness.
+
+        `give`: what becomes its stdin and stdout. Returns its pid, how to stop to listen, and what it gave.
+        """
         with await self._gate.visitor(START) as connection:
             connection.setblocking(True)
             connection.settimeout(START)
-            stop = await self._listen(containment.received_listener(connection))
+            listener, given = containment.received(connection)
+            stop = await self._listen(listener)
             with contextlib.suppress(OSError):
-                connection.send(b"g")
-            return visitor_pid(connection), stop
+                socket.send_fds(connection, [b"g"], give)
+            return visitor_pid(connection), stop, given
 
-    async def _take_listener_of(self, process: subprocess.Popen[bytes], stderr: Path) -> tuple[int, Callable[[], None]]:
+    async def _take_listener_of(
+        self, process: subprocess.Popen[bytes], stderr: Path, give: Sequence[int]
+    ) -> tuple[int, Callable[[], None], list[int]]:
         try:
-            return await self._take_listener()
+            return await self._take_listener(give)
         except BaseException as error:
             processes.discard(process)
             if not isinstance(error, HarnessError | OSError):
@@ -210,7 +249,7 @@ class Launcher:
         """End the zygote with all that it forked, and remove the sockets."""
         if self._zygote is not None:
             self._zygote.close()
-        for stop in self._zygote_stops:
+        for stop in (*self._zygote_stops, *(inside.stop for inside in self._left)):
             stop()
         self._visits.close()
         self._gate.close()

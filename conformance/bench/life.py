@@ -31,6 +31,7 @@ class Life:
     """Implements `acp.Peer` and `boundaries.LifeLike`.
 
     `pid` is the process that was started, `harness_pid` the harness's own (behind bubblewrap it is another).
+    `alone`: it was killed without what it had started.
     """
 
     def __init__(self, number: int, pid: int, home: Home, approver: Approver, *, how: str, contained: bool,
@@ -39,7 +40,7 @@ class Life:
         self.harness_pid = inner or pid
         self.stderr = stderr
         self.approver = approver
-        self.exit = processes.Exit(pid)
+        self.exit = processes.Exit(self.harness_pid)
         self.connection: Connection | None = None
         self.sessions: dict[str, Session] = {}
         self.opening: Session | None = None
@@ -53,9 +54,10 @@ class Life:
         self.cleanup: list[Callable[[], None]] = []
         self._turns: dict[int, tuple[Session, int, bool]] = {}
         self._garbled = 0
-        self._alone = self._shouts = False
+        self.alone = self._shouts = False
+        self._frozen: list[int] = []
         self._guard = asyncio.get_running_loop().call_later(LOOK, self._look)
-        processes.limit_files(pid)
+        processes.limit_files(self.harness_pid)
 
     # --- talking
 
@@ -166,13 +168,14 @@ class Life:
 
     def freeze(self) -> None:
         """SIGSTOP the whole tree."""
-        processes.stop_tree(self.pid)
+        self._frozen = processes.stop_tree(self.pid)
 
     def kill(self, scope: str) -> None:
         """SIGKILL the tree or the harness's process alone; the connection ends with it."""
-        self._alone = scope != "tree"
-        if self._alone:
+        self.alone = scope != "tree"
+        if self.alone:
             processes.send([self.harness_pid], signal.SIGKILL)
+            processes.send(self._frozen, signal.SIGCONT)  # what it started goes on
         else:
             processes.kill_tree(self.pid)
 
@@ -207,7 +210,7 @@ class Life:
         for step in self.cleanup:
             step()
         self.cleanup.clear()
-        if not self._alone:
+        if not self.alone:
             processes.end_strays(self.left_before)
         return left
 

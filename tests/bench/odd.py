@@ -55,6 +55,9 @@ class Odd(Adapter):
         return str(os.getpid())
 
     def do_exit(self, _turn: Turn, code: str) -> None:
+        """By a signal, if it is negative."""
+        if int(code) < 0:
+            os.kill(os.getpid(), -int(code))
         os._exit(int(code))
 
     def do_daemon(self, _turn: Turn, seconds: str) -> None:

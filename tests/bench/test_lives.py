@@ -113,8 +113,11 @@ def test_a_life_in_one_run_is_not_ended_with_a_stray_of_another(opened: Open) ->
     assert len(theirs) == 1
 
 
+WAYS = ["forked", "spawned", "spawned bare"]
+
+
 @pytest.mark.parametrize("scope", ["tree", "process"])
-@pytest.mark.parametrize("way", ["forked", "spawned bare"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_process_killed_alone_leaves_its_child_to_the_next_life(opened: Open, scope: str, way: str) -> None:
     world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
     before = set(anywhere("sleep", SLEEP))
@@ -129,6 +132,43 @@ def test_a_process_killed_alone_leaves_its_child_to_the_next_life(opened: Open, 
     assert set(anywhere("sleep", SLEEP)) == before
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_killed_alone_while_all_stood_still_leaves_its_child_at_work(opened: Open, way: str) -> None:
+    world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
+    before = set(anywhere("sleep", SLEEP))
+    with world.episode(IDLE, fresh=True) as episode:
+        episode.prompt(f"child {SLEEP}")
+        life = episode._run.life
+        assert life is not None
+        life.freeze()
+        episode.kill("process")
+        (left,) = set(anywhere("sleep", SLEEP)) - before
+        assert wait_until(lambda: state(left) == "S")
+        assert [e.code for e in episode.trace.of(LifeEnded)] == [-signal.SIGKILL]
+    assert set(anywhere("sleep", SLEEP)) == before
+
+
+def state(pid: int) -> str:
+    """The state of a process, as one letter."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_a_process_killed_alone_the_end_of_its_output_is_seen(opened: Open, way: str) -> None:
+    world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
+    with world.episode(IDLE, fresh=True) as episode:
+        life = episode._run.life
+        assert life is not None
+        assert life.connection is not None
+        episode.prompt(f"grandchildren {SLEEP}")
+        life.kill("process")
+        world.do(life.gone(5))
+        assert life.exit.gone.done()
+        life.connection.drain()
+        assert life.connection.closed
+        assert not life.alive
+
+
 def test_a_planned_kill_of_the_process_alone_ends_as_a_crash(miniature: World) -> None:
     play = script(reply(call("c1", "wipe", target="a")), reply("Done."))
     trace = miniature.crash_run(play, [At(ENTERED, action=KILL_PROCESS)])
@@ -136,7 +176,7 @@ def test_a_planned_kill_of_the_process_alone_ends_as_a_crash(miniature: World) -
     assert [e.code for e in trace.of(LifeEnded)][:1] == [-signal.SIGKILL]
 
 
-@pytest.mark.parametrize("way", ["forked", "spawned", "spawned bare"])
+@pytest.mark.parametrize("way", WAYS)
 def test_the_pid_is_the_harness_s_own(opened: Open, way: str) -> None:
     world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
     with world.episode(IDLE, fresh=True) as episode:
@@ -151,7 +191,7 @@ def test_the_pid_is_the_harness_s_own(opened: Open, way: str) -> None:
     assert started.pid == life.harness_pid
 
 
-@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("code", [0, 3, -signal.SIGKILL])
 @pytest.mark.parametrize("spawned", [False, True], ids=["forked", "spawned"])
 def test_a_harness_that_leaves_is_seen_with_its_code(opened: Open, spawned: bool, code: int) -> None:
     world = opened(ODD, spawned=spawned)
@@ -250,8 +290,9 @@ def test_what_a_killed_suite_left_on_disk_is_removed_by_the_next() -> None:
         path.rmdir()
 
 
-def test_the_miniature_ends_by_itself(opened: Open) -> None:
-    world = opened(MINIATURE)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_miniature_ends_by_itself(opened: Open, way: str) -> None:
+    world = opened(MINIATURE, spawned="spawned" in way, bare="bare" in way)
     with world.episode(IDLE, fresh=True) as episode:
         episode.prompt()
         episode.resume()
