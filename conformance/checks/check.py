@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import pytest
 from hypothesis import settings
 
-from conformance.judging import Violated
+from conformance.judging import Ledger, Violated, current
+from conformance.trace import Trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +48,18 @@ def _replayed(test: F) -> F:
             raise
 
     return run  # type: ignore[return-value] # same signature, by functools.wraps
+
+
+def once(play: Callable[..., Trace], *args: object, **options: object) -> Trace:
+    """For a control that does not depend on the example: the same play is played once in an item."""
+    played = _played.setdefault(current(), {})
+    key = f"{play.__name__}{args!r}{options!r}"
+    if key not in played:
+        played[key] = play(*args, **options)
+    return played[key]
+
+
+_played: WeakKeyDictionary[Ledger, dict[str, Trace]] = WeakKeyDictionary()
 
 
 def examples(factor: float) -> Callable[[F], F]:

@@ -11,7 +11,7 @@ from conformance.bench.canaries import PING, STANDARD
 from conformance.bench.plan import ALLOW, REFUSE, Answers, At, answers
 from conformance.bench.script import Cut, Failure, Reply, Think, ToolCall, call, reply, script
 from conformance.bench.world import World
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.contract.values import Config, Limits
 from conformance.invariants.everywhere import key_was_used, state_was_seen
 from conformance.invariants.expectations import (
@@ -61,7 +61,7 @@ def test_all_01_also_after_a_resume(world: World, boundary: str) -> None:
     """Killed around an approval; taken up again, the same questions are refused."""
     world.needs("resume")
     play = script(reply(call("c1", "wipe", target="a"), call("c2", "pay", target="b")), DONE)
-    control(world.run(script=play), ran_once_each(["c1", "c2"]))
+    control(once(world.run, script=play), ran_once_each(["c1", "c2"]))
     given_answers = answers("reject_once", c1=("allow_once", "reject_once"), c2=("allow_once", "reject_once"))
     trace = world.crash_run(play, [At(boundary)], answers=given_answers)
     control(trace, was_killed(boundary), resumed())
@@ -114,7 +114,7 @@ LOOKS_LIKE_CALLS = (
 @given(said=st.sampled_from(LOOKS_LIKE_CALLS), more=texts())
 def test_all_03_only_calls_of_the_model_run(world: World, said: str, more: str) -> None:
     """Text that looks like a call is none; a scripted call does run."""
-    control(world.run(reply(said, call("c1", "wipe", target="a")), DONE), ran_once_each(["c1"]))
+    control(once(world.run, reply(said, call("c1", "wipe", target="a")), DONE), ran_once_each(["c1"]))
     trace = world.run(reply(f"{said} {more}"))
     control(trace, all_turns_ended())
     expect(trace, journal_empty())
@@ -143,7 +143,7 @@ def test_all_04_at_most_one_effect_over_all_lives(world: World, calls: Calls, bo
     """Killed around the effect; over all lives each call has at most one."""
     world.needs("resume")
     play = script(reply(*calls), DONE)
-    control(world.run(script=play), ran_once_each(labels(calls)))
+    control(once(world.run, script=play), ran_once_each(labels(calls)))
     trace = world.crash_run(play, [At(boundary, min(nth, len(calls)))])
     control(trace, was_killed(boundary))
     expect(trace, holds("ALL-04"))
@@ -168,7 +168,7 @@ def test_all_04_also_over_retries(world: World, fault: Any) -> None:
 def test_all_06_nothing_starts_after_a_cancel(world: World, boundary: str, nth: int) -> None:
     """Cancelled at a boundary that is held until the turn has ended; then what was held comes after all."""
     play = script(reply(call("c1", "wipe", target="a")), reply(call("c2", "pay", target="b")), DONE)
-    control(world.run(script=play), ran_once_each(["c1", "c2"]))
+    control(once(world.run, script=play), ran_once_each(["c1", "c2"]))
     with world.episode(play, at=[At(boundary, nth, "cancel")]) as episode:
         episode.prompt()
         episode.settle()
@@ -186,7 +186,7 @@ def test_all_06_nothing_starts_after_a_limit_or_an_error(world: World, limited: 
     config = Config(limits=Limits(**{limited: 1})) if limited != "error" else Config()
     first: tuple[Any, ...] = (Failure(400),) if limited == "error" else ()
     steps = (reply(call("c1", "look", target="a")), reply(call("c2", "look", target="b")), DONE)
-    control(world.run(*steps), ran_once_each(["c1", "c2"]))
+    control(once(world.run, *steps), ran_once_each(["c1", "c2"]))
     with world.episode(script(*first, *steps), config=config) as episode:
         episode.prompt()
         episode.settle()
@@ -218,7 +218,7 @@ def test_all_08_every_effect_is_told(world: World, calls: Calls, cut: bool) -> N
     """Batches of every kind; also with a reply that breaks off behind its calls and is asked for again."""
     broken = (reply("Then.", *calls, "And so on.", fault=Cut(4 * len(calls) + 4)),) if cut else ()
     trace = world.run(*broken, reply(*calls), DONE)
-    control(world.run(reply(*calls), DONE), ran_once_each(labels(calls)))
+    control(once(world.run, reply(*calls), DONE), ran_once_each(labels(calls)))
     control(trace, requests_at_least(2))
     expect(trace, holds("ALL-08"))
 
@@ -230,7 +230,9 @@ def test_all_08_also_with_an_id_used_twice(world: World) -> None:
     first = reply(ToolCall("c1", "note", {"target": "a"}, id=one), ToolCall("c2", "note", {"target": "b"}, id=one))
     second = reply(ToolCall("c3", "note", {"target": "c"}, id=one))
     trace = world.run(first, second, DONE)
-    control(world.run(reply(call("c1", "note", target="a"), call("c2", "note", target="b")), DONE), ran_once_each())
+    control(
+        once(world.run, reply(call("c1", "note", target="a"), call("c2", "note", target="b")), DONE), ran_once_each()
+    )
     control(trace, started_at_least(1), requests_at_least(2))
     expect(trace, holds("ALL-08"))
 
@@ -250,7 +252,7 @@ BROKEN_JSON = (
 )
 def test_all_09_no_broken_call_runs(world: World, text: str, stop: str, tool: str) -> None:
     """Argument text that is cut or ill-formed; the whole text does run."""
-    control(world.run(reply(ToolCall("c1", tool, {"target": "ledger"})), DONE), ran_once_each(["c1"]))
+    control(once(world.run, reply(ToolCall("c1", tool, {"target": "ledger"})), DONE), ran_once_each(["c1"]))
     broken = ToolCall("c2", tool, {"target": "ledger"}, json=text)
     trace = world.run(reply(broken, stop=stop), DONE)
     control(trace, turn_ended(1))
@@ -264,7 +266,7 @@ def test_all_09_no_call_that_was_cut_off_runs(world: World, event: int, cut: int
     work = reply("Now.", ToolCall("c1", "note", {"target": "a long enough record name"}))
     broken = Reply(work.blocks, work.stop, work.usage, work.style, Cut(event, cut, how))
     play = script(broken, work, DONE)
-    control(world.run(work, DONE), ran_once_each(["c1"]))
+    control(once(world.run, work, DONE), ran_once_each(["c1"]))
     trace = world.run(script=play)
     control(trace, turn_ended(1), cut_while_streaming())
     expect(trace, holds("ALL-09"))
@@ -283,7 +285,7 @@ def test_all_09_a_call_without_arguments_is_whole(world: World) -> None:
 def test_all_11_no_call_of_a_cut_or_refused_reply_runs(world: World, tool: str, how: str) -> None:
     """The block is whole, the reply is not, or it ends in a refusal; the same reply, whole, runs."""
     one = ToolCall("c1", tool, {"target": "a"})
-    control(world.run(reply(one), DONE), ran_once_each(["c1"]))
+    control(once(world.run, reply(one), DONE), ran_once_each(["c1"]))
     if how == "refusal":
         trace = world.run(reply(one, stop="refusal"), DONE)
     else:

@@ -14,7 +14,7 @@ from conformance.bench.canaries import SLOW, STANDARD
 from conformance.bench.plan import REFUSE
 from conformance.bench.script import ToolCall, call, reply
 from conformance.bench.world import World
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.invariants.expectations import (
     ran_nothing,
     ran_once_each,
@@ -106,7 +106,7 @@ def test_reg_04_a_call_without_what_is_required_has_no_effect_and_is_told(
 
 
 def _has_no_effect(world: World, fitting: ToolCall, unfit: ToolCall) -> None:
-    control(world.run(reply(fitting), DONE), ran_once_each(["c1"]))
+    control(once(world.run, reply(fitting), DONE), ran_once_each(["c1"]))
     trace = world.run(reply(unfit), DONE)
     control(trace, replied_whole(1))
     expect(trace, nothing_ran_but([], UNFIT), told(["c1"]))
@@ -139,7 +139,7 @@ def test_reg_05_a_name_that_is_no_tool_runs_nothing_and_ends_nothing(
     world: World, tool: str, kind: str, fits: Arguments
 ) -> None:
     """The right name, then one that only looks like it; a later call in the same session runs."""
-    proper = world.run(reply(ToolCall("c1", tool, fits)), DONE)
+    proper = once(world.run, reply(ToolCall("c1", tool, fits)), DONE)
     control(proper, ran_once_each(["c1"]))
     name = STRANGERS[kind](wire_name(proper, tool))
     trace = world.run(reply(ToolCall("c1", name, fits, raw=True)), reply(call("c2", "look", target="x")), DONE)
@@ -156,7 +156,7 @@ CASES: Mapping[str, Callable[[str], str]] = {
 @given(tool=st.sampled_from(("wipe", "pay")), case=st.sampled_from(sorted(CASES)))
 def test_reg_05_a_mended_case_variant_asks_as_the_tool_that_runs(world: World, tool: str, case: str) -> None:
     """A harness may take WIPE for wipe: then it is wipe that runs, and only once it is approved."""
-    proper = world.run(reply(call("c1", tool, target="ledger")), DONE)
+    proper = once(world.run, reply(call("c1", tool, target="ledger")), DONE)
     control(proper, ran_once_each(["c1"]))
     name = wire_name(proper, tool)
     variant = ToolCall("c1", name[: -len(tool)] + CASES[case](tool), {"target": "ledger"}, raw=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from conformance.bench.plan import ALLOW, REFUSE, Answers, At, answers
 from conformance.bench.script import Script, ToolCall, call, reply, script
 from conformance.bench.world import World
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.invariants.expectations import (
     answered_with,
     asked_each,
@@ -63,7 +63,7 @@ def test_perm_03_no_answer_is_no_permission(
 ) -> None:
     """Silent, cancelled, garbled, wrong, gone, or a second answer to a question that is closed."""
     play = script(reply(ToolCall("c1", tool, given_arguments)), DONE)
-    control(world.run(script=play), ran_once_each(["c1"]))
+    control(once(world.run, script=play), ran_once_each(["c1"]))
     with world.episode(play, answers=answers(answer), fresh=answer == "disconnect") as episode:
         episode.send_prompt()
         asked = episode.until(lambda o: type(o).__name__ == "Asked")
@@ -82,7 +82,7 @@ def test_perm_03_no_answer_is_no_permission(
 def test_perm_03_a_late_answer_is_no_permission(world: World) -> None:
     """The turn is cancelled while the question is open; the allow comes when the turn is over."""
     play = script(reply(call("c1", "wipe", target="ledger")), DONE)
-    control(world.run(script=play), ran_once_each(["c1"]))
+    control(once(world.run, script=play), ran_once_each(["c1"]))
     with world.episode(play, answers=answers("late")) as episode:
         episode.send_prompt()
         episode.until(lambda o: type(o).__name__ == "Asked")
@@ -137,7 +137,7 @@ def test_perm_05_allow_once_covers_one_call(world: World, tool: str, given_argum
     trace = world.run(script=play, answers=answers("reject_once", c1="allow_once"))
     control(trace, ran_once_each(["c1"]), answered_with("allow_once", ["c1"]))
     expect(trace, ran_nothing(["c2", "c3", "c4"]))
-    everything = world.run(script=play)
+    everything = once(world.run, script=play)
     control(everything, ran_once_each())
     expect(everything, ran_only_after_grants())
 
@@ -182,7 +182,7 @@ def test_perm_07_a_standing_refusal_holds_for_its_scope(world: World) -> None:
     calls = [call(f"c{i}", "wipe", target="ledger") for i in range(1, 4)]
     trace = world.run(*(reply(c) for c in calls), DONE, answers=answers("reject_once", c1="reject_always"))
     control(trace, asked_each(["c1"]))
-    control(world.run(*(reply(c) for c in calls), DONE), ran_once_each())
+    control(once(world.run, *(reply(c) for c in calls), DONE), ran_once_each())
     expect(trace, ran_nothing())
 
 
@@ -195,7 +195,7 @@ def test_perm_10_in_a_batch_just_the_approved_calls_run(world: World, data: Any,
     order = tuple(data.draw(st.permutations(range(len(calls))), label="order"))
     given_answers = {c.label: ("allow_once" if yes else "reject_once",) for c, yes in zip(calls, said, strict=True)}
     play = script(reply(*calls), DONE)
-    control(world.run(script=play), ran_once_each(labels(calls)))
+    control(once(world.run, script=play), ran_once_each(labels(calls)))
     trace = world.run(script=play, answers=Answers("reject_once", given_answers, together, order))
     approved = [c.label for c, yes in zip(calls, said, strict=True) if yes]
     if world.posture.get("on_reject") == "end_turn":
@@ -227,7 +227,7 @@ def test_perm_12_words_grant_nothing(world: World, words: str, more: str, where:
         episode.prompt(said if where == "prompt" else "Please do the work.")
         episode.follow_up()
         trace = episode.trace
-    control(world.run(opening, asking, DONE), ran_once_each(["c1"]))
+    control(once(world.run, opening, asking, DONE), ran_once_each(["c1"]))
     control(trace, replied_whole(2))
     expect(trace, ran_nothing(["c1"]))
 
@@ -238,7 +238,7 @@ def test_perm_21_one_approval_at_most_one_execution(world: World, boundary: str)
     """Killed around a pending call and taken up again, twice: over all lives it runs at most once."""
     world.needs("approve", "resume")
     play = script(reply(call("c1", "pay", target="supplier", amount=100)), DONE)
-    control(world.run(script=play), ran_once_each(["c1"]))
+    control(once(world.run, script=play), ran_once_each(["c1"]))
     trace = world.crash_run(play, [At(boundary), At("request", 3)])
     control(trace, was_killed(boundary), asked_each(["c1"]), resumed())
     expect(trace, ran_at_most_once_each(["c1"]))

@@ -26,7 +26,7 @@ from conformance.bench.plan import (
 from conformance.bench.script import Cut, ErrorEvent, Failure, Script, Step, Style, ToolCall, call, reply, script
 from conformance.bench.world import World
 from conformance.checks.boundaries import passed
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.invariants.expectations import (
     asked_each,
     ran_once_each,
@@ -82,7 +82,7 @@ def test_flow_01_what_had_begun_is_not_run_again(
     action = data.draw(st.sampled_from((KILL, KILL_PROCESS)), label="action")
     beside = [call("i1", "put", target="x"), call("i2", "look", target="y")]
     play = script(reply(*calls, *beside), reply(call("d1", "wipe", target="rest")), DONE)
-    control(world.run(script=play, answers=MODES[mode]), ran_once_each())
+    control(once(world.run, script=play, answers=MODES[mode]), ran_once_each())
     trace = world.crash_run(play, [At(boundary, nth, action)], answers=MODES[mode])
     control(trace, was_killed(boundary), began_before_the_kill(), resumed())
     expect(trace, not_run_again())
@@ -95,7 +95,7 @@ def test_flow_01_what_had_begun_is_not_run_again(
 def test_flow_01_nor_before_it_began_or_long_after(world: World, at: At, calls: Calls, again: At) -> None:
     """Killed before a call began, or when its result had long been told; and once more, later on."""
     play = script(reply(*calls), reply(call("d1", "pay", target="rest", amount=1)), DONE)
-    control(world.run(script=play), ran_once_each())
+    control(once(world.run, script=play), ran_once_each())
     trace = world.crash_run(play, [at, again] if at != again else [at])
     control(trace, was_killed(at.boundary), resumed())
     expect(trace, not_run_again())
@@ -160,7 +160,7 @@ def test_flow_03_a_pending_call_is_neither_run_nor_erased(
     """Killed while a question is open, perhaps once more later; the answer to the next question is drawn, too."""
     nth = data.draw(st.integers(1, len(calls)), label="nth")
     play = script(reply(*calls), DONE)
-    control(world.run(script=play), ran_once_each())
+    control(once(world.run, script=play), ran_once_each())
     said = Answers("allow_once", {c.label: ("allow_once", then) for c in calls})
     trace = world.crash_run(play, [At(ASKED, nth), *more], answers=said)
     control(trace, was_killed(ASKED), resumed(), requests_at_least(2))
@@ -199,7 +199,7 @@ def test_flow_08_not_even_on_a_late_approval(world: World, calls: Calls) -> None
     """Cancelled with questions open; every one of them is allowed once the turn has been answered."""
     world.needs("approve")
     play = script(reply(*calls), DONE)
-    control(world.run(script=play), ran_once_each(labels(calls)))
+    control(once(world.run, script=play), ran_once_each(labels(calls)))
     with world.episode(play, answers=answers("late")) as episode:
         episode.send_prompt()
         episode.until(lambda o: isinstance(o, Asked))

@@ -14,7 +14,7 @@ from conformance.bench.canaries import SLOW, STANDARD, Canary
 from conformance.bench.plan import ALLOW, REFUSE, Answers, At
 from conformance.bench.script import Script, ToolCall, Usage, call, reply, script
 from conformance.bench.world import World
-from conformance.checks.check import check
+from conformance.checks.check import check, once
 from conformance.contract.values import Config, Limits
 from conformance.invariants.budgets import (
     answered,
@@ -151,7 +151,7 @@ def test_budg_01_no_more_requests_than_turns(world: World, turns: int, doing: st
     if doing == "denied" and world.posture.get("on_reject") == "end_turn":
         prompts = turns + 2
     play = calling(tool, turns + 3, size=size)
-    control(world.run(script=play, answers=said, prompts=prompts), requests_at_least(turns + 2))
+    control(once(world.run, script=play, answers=said, prompts=prompts), requests_at_least(turns + 2))
     trace = world.run(script=play, answers=said, prompts=prompts, config=Config(limits=Limits(turns=turns)))
     control(trace, requests_at_least(1))
     expect(trace, requests_within(turns))
@@ -163,7 +163,7 @@ def test_budg_01_in_every_run_mode(world: World) -> None:
     modes = [None, *(mode for mode in ("plan", "auto") if world.harness.mode_id(mode))]
     for mode in modes:
         play = calling("look", 5)
-        control(world.run(script=play, config=Config(mode=mode)), requests_at_least(4))
+        control(once(world.run, script=play, config=Config(mode=mode)), requests_at_least(4))
         expect(world.run(script=play, config=Config(mode=mode, limits=Limits(turns=2))), requests_within(2))
 
 
@@ -187,7 +187,7 @@ def test_budg_02_no_request_that_cannot_be_paid_for(world: World, left: str, kin
     spent = total - _rests(room(world))[left]
     config = Config(limits=Limits(tokens=total))
     cheap = calling("note", 4, Usage(honest, 20))  # a harness may well estimate by what the provider reported last
-    control(world.run(script=cheap, config=config, fence=False), requests_at_least(5))
+    control(once(world.run, script=cheap, config=config, fence=False), requests_at_least(5))
     usage = Usage(spent - 20, 20) if kind == "input" else Usage(honest, spent - honest)
     first = reply(call("c0", "note", target="x"), usage=usage)
     trace = world.run(script=script(first, *cheap.steps), config=config)
@@ -200,7 +200,7 @@ def test_budg_02_no_request_once_the_cost_is_reached(world: World) -> None:
     """A first reply that costs more than the limit at any price; the same reply goes on under a loose limit."""
     world.needs("cost")
     play = calling("note", 3, Usage(input=40_000_000, output=20))
-    control(world.run(script=play, config=Config(limits=Limits(cost=1e6))), requests_at_least(4))
+    control(once(world.run, script=play, config=Config(limits=Limits(cost=1e6))), requests_at_least(4))
     trace = world.run(script=play, config=Config(limits=Limits(cost=1.0)), fence=False)
     control(trace, requests_at_least(1))
     expect(trace, requests_at_most(2 if world.posture.get("wrap_up") == "one_request" else 1))
@@ -233,7 +233,7 @@ def test_budg_04_no_more_starts_than_calls(world: World, data: Any, sizes: list[
     sizes = [*sizes, 2]
     names = [[f"c{b}x{i}" for i in range(size)] for b, size in enumerate(sizes)]
     play = script(*(reply(*(call(n, tools[i % 4], target=n) for i, n in enumerate(batch))) for batch in names), DONE)
-    fits = world.run(script=play, config=Config(limits=Limits(calls=sum(sizes))))
+    fits = once(world.run, script=play, config=Config(limits=Limits(calls=sum(sizes))))
     control(fits, started_at_least(sum(sizes)), starts_within(sum(sizes)))
     limit = data.draw(st.integers(1, sum(sizes) - 1), label="limit")
     trace = world.run(script=play, config=Config(limits=Limits(calls=limit)))
@@ -311,7 +311,7 @@ def test_budg_07_time_spent_before_a_crash_counts_after_it(world: World) -> None
     world.needs("time", "resume")
     tools = (*(t for t in STANDARD if t is not SLOW), replace(SLOW, seconds=0.3))
     play, config = calling("slow", 12), Config(limits=Limits(time=2.0))
-    control(world.run(script=play, config=config, tools=tools, fence=False), stopped_short(13))
+    control(once(world.run, script=play, config=config, tools=tools, fence=False), stopped_short(13))
     trace = world.crash_run(play, [At("effect_done", 4)], config=config, tools=tools)
     control(trace, was_killed("effect_done"), resumed())
     expect(trace, spent_within("time", 8))
@@ -344,7 +344,9 @@ def test_budg_09_no_usage_removes_the_limit(world: World, kind: str) -> None:
     replies = _enough(world)
     for limits, honest, padding in _budgets(world):
         config, text = Config(limits=limits), "The record says nothing new. " * (padding // 29)
-        fair = world.run(script=calling("look", replies, Usage(honest, 20), text=text), config=config, fence=False)
+        fair = once(
+            world.run, script=calling("look", replies, Usage(honest, 20), text=text), config=config, fence=False
+        )
         control(fair, requests_at_least(1), requests_at_most(5))
         play = calling("look", replies, _nonsense(honest)[kind], text=text)
         trace = world.run(script=play, config=config, fence=False)

@@ -31,7 +31,7 @@ from conformance.bench.script import (
     script,
 )  # fmt: skip
 from conformance.bench.world import World
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.contract.values import Config, Limits
 from conformance.invariants.events import (
     asked_no_more_often,
@@ -94,7 +94,7 @@ BROKEN: Mapping[str, tuple[Reply | Failure, ...]] = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_evnt_01_a_failed_turn_ends_once(world: World, how: str) -> None:
     """The model fails for good, before and after a call: the turn is over, and the client is told so."""
-    control(world.run(reply(call("c1", "look", target="x")), DONE), turn_ended(1, ["end_turn"]))
+    control(once(world.run, reply(call("c1", "look", target="x")), DONE), turn_ended(1, ["end_turn"]))
     for before in ((), (reply(call("c1", "look", target="x")),)):
         trace = world.run(*before, *BROKEN[how], fence=False)
         control(trace, model_failed())
@@ -113,7 +113,9 @@ def test_evnt_01_a_refusal_of_the_model_ends_the_turn(world: World) -> None:
 @check("EVNT-01")
 def test_evnt_01_a_limit_ends_the_turn(world: World) -> None:
     """A model that never ends, stopped by each limit that is declared; and once without, by its own end."""
-    control(world.run(*(reply(call(f"c{i}", "note", target=str(i))) for i in range(5)), DONE), requests_at_least(5))
+    control(
+        once(world.run, *(reply(call(f"c{i}", "note", target=str(i))) for i in range(5)), DONE), requests_at_least(5)
+    )
     for name in world.harness.limits():
         if name in LIMITED:
             busy = reply(call("c", "note", target="on and on"), usage=Usage(500, 100))
@@ -211,7 +213,7 @@ BREAKS: Mapping[str, Callable[[int], Fault]] = {
 def test_evnt_05_a_broken_stream_ends_well(world: World, how: str) -> None:
     """Broken off after each event of a reply with text and calls; what is sent again is whole."""
     play = Script((WORK, DONE))
-    control(world.run(script=play), turn_ended(1, ["end_turn"]), ran_once_each())
+    control(once(world.run, script=play), turn_ended(1, ["end_turn"]), ran_once_each())
     for event in range(_events(world, play)):
         broken = Reply(WORK.blocks, fault=BREAKS[how](event))
         trace = world.run(broken, AGAIN, DONE, fence=False)
@@ -234,7 +236,7 @@ def _events(world: World, play: Script) -> int:
                          ids=["529", "429", "reset", "cut", "overloaded"])  # fmt: skip
 def test_evnt_05_retries_are_bounded(world: World, step: Reply | Failure) -> None:
     """Every answer is broken: a few tries, then the turn ends in an error."""
-    control(world.run(DONE), turn_ended(1, ["end_turn"]))
+    control(once(world.run, DONE), turn_ended(1, ["end_turn"]))
     trace = world.run(script=Script((step,) * FAULTS), fence=False)
     control(trace, model_failed())
     expect(trace, broken_streams_end(), retries_are_bounded(FAULTS - 1))
@@ -247,7 +249,7 @@ def test_evnt_05_a_silent_stream_is_given_up(world: World, event: int) -> None:
     silence = world.posture.get("stall_timeout")
     if not isinstance(silence, int | float) or isinstance(silence, bool):
         return
-    control(world.run(WORK, DONE), turn_ended(1, ["end_turn"]))
+    control(once(world.run, WORK, DONE), turn_ended(1, ["end_turn"]))
     with world.episode(Script((Reply(WORK.blocks, fault=Stall(event)), AGAIN, DONE))) as episode:
         episode.send_prompt()
         episode.until(lambda o: isinstance(o, TurnEnded), silence + world.patience)
@@ -321,7 +323,7 @@ def test_evnt_12_a_call_without_arguments_is_a_call(world: World, form: str) -> 
     """A call whose argument text is empty, in front of and behind one with arguments."""
     bare = ToolCall("p1", PING.name, {}, bare=True)
     tools = (*STANDARD, PING)
-    control(world.run(reply(call("c1", "look", target="x")), DONE, tools=tools), ran_once_each())
+    control(once(world.run, reply(call("c1", "look", target="x")), DONE, tools=tools), ran_once_each())
     for blocks in ((bare,), (bare, call("c1", "note", target="x")), (call("c1", "note", target="x"), bare)):
         trace = world.run(Reply(blocks, style=FORMS[form]), DONE, tools=tools)
         expect(trace, ran_without_arguments(PING.name), ran_as_streamed(), holds("ALL-02"), turn_ended(1, ["end_turn"]))

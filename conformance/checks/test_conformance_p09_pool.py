@@ -11,7 +11,7 @@ from conformance.bench.canaries import LOOK, NOTE, STANDARD, Canary
 from conformance.bench.episode import Episode
 from conformance.bench.script import Script, ToolCall, call, reply, script
 from conformance.bench.world import World
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.contract.values import Compaction, Config
 from conformance.invariants.expectations import ran_once_each, replied_whole, requests_at_least, resumed
 from conformance.invariants.registry import not_offered, nothing_ran_but, offered, tools_given, wire_name
@@ -36,7 +36,7 @@ def _work() -> Script:
 def test_pool_01_what_is_left_out_is_offered_in_no_request(world: World, left_out: set[str]) -> None:
     """Any tools left out; two prompts and a further one. Without the rule they are offered."""
     names = sorted(left_out)
-    control(world.run(script=_work(), prompts=2), offered(names))
+    control(once(world.run, script=_work(), prompts=2), offered(names))
     trace = world.run(script=_work(), prompts=2, config=Config(exclude=tuple(names)))
     control(trace, requests_at_least(4))
     expect(trace, not_offered(names))
@@ -92,7 +92,7 @@ spellings = st.sampled_from(sorted(SPELLINGS))
 def test_pool_02_what_is_left_out_does_not_run(world: World, tool: str, spelling: str) -> None:
     """Called all the same, by its exact name, in another case, or with its server's name before it."""
     world.needs("pool")
-    proper = world.run(reply(call("c1", tool, target="ledger")), DONE)
+    proper = once(world.run, reply(call("c1", tool, target="ledger")), DONE)
     control(proper, ran_once_each(["c1"]))
     called = ToolCall("c1", SPELLINGS[spelling](wire_name(proper, tool), tool), {"target": "ledger"}, raw=True)
     trace = world.run(reply(called), DONE, config=Config(exclude=(tool,)))

@@ -13,7 +13,7 @@ from conformance.bench.episode import Episode
 from conformance.bench.plan import HOLD, REQUEST, SUMMARY, SUMMARY_EVENT, At, answers
 from conformance.bench.script import Script, Step, Usage, call, reply
 from conformance.bench.world import FOLLOW_UP, World
-from conformance.checks.check import check, examples
+from conformance.checks.check import check, examples, once
 from conformance.checks.compacting import (
     DONE,
     FORGED,
@@ -74,7 +74,7 @@ BATCH = (call("b1", "note", target="one"), call("b2", "look", target="two"), cal
 def test_comp_02_requests_stay_legal_wherever_the_cut_falls(world: World) -> None:
     """A history with batches, cut at each index that the harness takes, twice in a row."""
     history = [*steps(2), reply(*BATCH), *steps(1, 3), reply("Two more.", *(call(f"d{n}", "note") for n in (1, 2)))]
-    control(between_turns(world, *history), compacted(), something_goes())
+    control(once(between_turns, world, *history), compacted(), something_goes())
     for keep in range(12) if world.harness.takes("keep_last") else (0,):
         trace = between_turns(world, *history, config=settings(world, keep=keep), times=2)
         expect(trace, legal_after_compaction())
@@ -93,7 +93,7 @@ def test_comp_02_requests_stay_legal_whatever_is_summed_up(
               usage=OVER if n == over else Usage())
         for n, size in enumerate(batches, 1)
     ]  # fmt: skip
-    control(between_turns(world, *steps(6)), compacted(), something_goes())
+    control(once(between_turns, world, *steps(6)), compacted(), something_goes())
     if world.harness.takes("compact_at"):
         expect(in_mid_turn(world, *history, summary=SUMMARIES[summary], keep=keep), legal_after_compaction())
     trace = between_turns(world, *history, summary=SUMMARIES[summary], config=settings(world, keep=keep), times=2)
@@ -104,7 +104,7 @@ def test_comp_02_requests_stay_legal_whatever_is_summed_up(
 @pytest.mark.parametrize("summary", SUMMARIES)
 def test_comp_02_no_summary_breaks_the_history(world: World, summary: str) -> None:
     """Each kind of summary, good and bad, twice in a row."""
-    control(between_turns(world, *steps(6)), compacted(), something_goes())
+    control(once(between_turns, world, *steps(6)), compacted(), something_goes())
     expect(between_turns(world, *steps(6), summary=SUMMARIES[summary], times=2), legal_after_compaction())
 
 
@@ -174,7 +174,7 @@ def test_comp_04_entries_are_kept_word_for_word(world: World, said: list[str], k
 @pytest.mark.parametrize("summary", ["good", "empty", "huge", "growing", "calls only", "failing for ever", "cut"])
 def test_comp_05_compaction_makes_progress_or_stops(world: World, summary: str) -> None:
     """The model says after each reply that the context is too long, whatever the summaries are."""
-    control(compacting(world, ways(world)[-1]), compacted(), got_smaller())
+    control(once(compacting, world, ways(world)[-1]), compacted(), got_smaller())
     if world.harness.takes("compact_at"):
         always = [reply(*s.blocks, usage=OVER) for s in steps(12)]
         expect(in_mid_turn(world, *always, summary=SUMMARIES[summary]), summaries_make_progress(5))
@@ -321,7 +321,7 @@ def test_comp_13_prompts_sent_meanwhile_stay(world: World) -> None:
     """While the summary is held a second prompt comes: it is refused, or it stands in the request behind."""
     if not world.harness.takes("compact_at"):
         return
-    control(compacting(world, "in mid-turn"), compacted_in_mid_turn(), something_goes())
+    control(once(compacting, world, "in mid-turn"), compacted_in_mid_turn(), something_goes())
     config = settings(world, at=THRESHOLD)
     play = Script((*steps(6, over=5), DONE, DONE), summary=(GOOD,))
     with world.episode(play, config=config, at=(At(SUMMARY, action=HOLD),)) as episode:
