@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from conformance.bench import processes
 from conformance.bench.boundaries import Killed
+from conformance.bench.gate import visitor_pid
 from conformance.bench.http import Exchange
 from conformance.bench.mcp import McpServer, Reply, UnknownTool, encode
 from conformance.bench.plan import RESULT_UNREAD
@@ -77,8 +79,15 @@ class Doors:
     ) -> None:
         asked = first
         while isinstance(asked, dict):
-            await self._call(session, asked, reader, writer)
-            asked = json.loads(await reader.readline() or b"null")
+            call, coming = self._spawn(self._call(session, asked, reader, writer)), self._spawn(reader.readline())
+            try:
+                await asyncio.wait({call, coming}, return_when=asyncio.FIRST_COMPLETED)
+                if reader.at_eof() and not processes.ending(visitor_pid(writer.get_extra_info("socket"))):
+                    call.cancel(WITHDRAWN)  # it hung up; one that was killed withdraws nothing
+                await call
+                asked = json.loads(await coming or b"null")
+            finally:
+                coming.cancel()
 
     async def _call(
         self, session: Session, asked: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Any, NamedTuple
 
 PR_SET_CHILD_SUBREAPER = 36
+PF_EXITING = 4  # a flag of the kernel's: set before a process that ends lets go of anything
 STILL = frozenset("STtZXI")  # states in which a thread does nothing
 STOPPING = 5.0  # seconds in which a tree must stand still, or it is killed as it is
 RESTING = 2.0  # seconds a harness has to come to rest
@@ -110,6 +111,13 @@ def alive(pid: int) -> bool:
     """True while the process runs; a zombie is not alive."""
     stat = _stat(str(pid))
     return stat is not None and stat.alive
+
+
+def ending(pid: int) -> bool:
+    """True if the process is gone or about to be: what it closes now, the kernel closes for it."""
+    text = _read(f"/proc/{pid}/stat")
+    fields = text[text.rfind(")") + 2 :].split(" ", 7)
+    return len(fields) < 8 or fields[0] in "ZX" or bool(int(fields[6]) & PF_EXITING)
 
 
 def walk(pid: int) -> Iterator[int]:

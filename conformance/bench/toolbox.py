@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -40,12 +41,23 @@ class Toolbox:
         stage.seen(
             ToolEntered, session=session.label, tool=name, arguments=dict(given), nonce=nonce, door=door, run=run
         )
-        await stage.reach(ENTERED, session=session.label, nonce=nonce)
-        await self._take_time(session, canary, nonce)
-        if canary.result != "error":
-            stage.seen(ToolEffect, session=session.label, tool=name, nonce=nonce, run=run)
-        await stage.reach(EFFECT, session=session.label, nonce=nonce)
+        try:
+            await self._work(session, canary, run, nonce)
+        except asyncio.CancelledError as error:
+            if error.args == (WITHDRAWN,):
+                stage.seen(ToolCancelled, session=session.label, nonce=nonce)
+            raise
         return run, result_of(canary, nonce)
+
+    async def _work(self, session: Session, canary: Canary, run: int, nonce: str) -> None:
+        stage = session.stage
+        await stage.reach(ENTERED, session=session.label, nonce=nonce)
+        if canary.result == "slow":
+            with contextlib.suppress(TimeoutError):  # the tool's own time is over: it goes on by itself
+                await asyncio.wait_for(stage.released.wait(), canary.seconds or 3600)
+        if canary.result != "error":
+            stage.seen(ToolEffect, session=session.label, tool=canary.name, nonce=nonce, run=run)
+        await stage.reach(EFFECT, session=session.label, nonce=nonce)
 
     def _admit(self, session: Session, door: str, name: str, arguments: Any, nonce: str) -> Canary:
         canary = session.canaries.get(name)
@@ -60,22 +72,6 @@ class Toolbox:
 
     def _reject(self, session: Session, name: str, nonce: str, reason: str) -> None:
         session.stage.seen(ToolRejected, session=session.label, tool=name, nonce=nonce, reason=reason)
-
-    async def _take_time(self, session: Session, canary: Canary, nonce: str) -> None:
-        if canary.result != "slow":
-            return
-        try:
-            await asyncio.wait_for(session.stage.released.wait(), canary.seconds or 3600)
-        except TimeoutError:
-            pass  # the tool's own time is over: it goes on by itself
-        except asyncio.CancelledError as error:
-            if error.args == (WITHDRAWN,):
-                self.cancelled(session, nonce)
-            raise
-
-    def cancelled(self, session: Session, nonce: str) -> None:
-        """The harness withdrew the call."""
-        session.stage.seen(ToolCancelled, session=session.label, nonce=nonce)
 
     def left(self, session: Session, run: int, name: str, nonce: str, result: ToolResult, *, delivered: bool) -> None:
         """The result was handed over, or nobody was there to take it."""

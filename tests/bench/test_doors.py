@@ -23,11 +23,12 @@ from conformance.bench.canaries import ALL, Canary
 from conformance.bench.doors import Doors
 from conformance.bench.harness import DOOR_PROGRAM
 from conformance.bench.http import Exchange, HttpServer
+from conformance.bench.plan import ENTERED, HOLD, At
 from conformance.bench.session import Session
 from conformance.bench.toolbox import Toolbox
 from conformance.contract.vocabulary import Risk
 from conformance.host.door import Door
-from conformance.trace import Observation, ToolCancelled, ToolEffect, ToolEntered, ToolLeft, ToolRejected
+from conformance.trace import Boundary, Observation, ToolCancelled, ToolEffect, ToolEntered, ToolLeft, ToolRejected
 
 MALFORMED = Canary("odd", "Gives back what is no result.", Risk.READ_ONLY, result="malformed")
 
@@ -212,6 +213,30 @@ def test_the_callable_door(house: House) -> None:
     play(house, work())
     assert [(e.tool, e.nonce, e.door) for e in house.seen(ToolEntered)] == [
         ("wipe", "nonce-00001-a", "callable"), ("broken", "nonce-00001-b", "callable"), ("note", "", "callable")]  # fmt: skip
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["in its work", "at a boundary"])
+def test_a_callable_that_is_cancelled_is_withdrawn(house: House, held: bool) -> None:
+    """The client lives and hangs up: the tool stops, and the next call is served."""
+    house.session.stage.at_plan = [At(ENTERED, action=HOLD)] if held else []
+    offer = {"name": "slow", "description": "", "schema": {}, "risk": "mutating", "idempotent": False}
+    door = Door(str(house.unix), house.session.token, [offer])
+    (slow,) = door.tools()
+
+    async def work() -> None:
+        call = asyncio.ensure_future(slow.acall(named("a")))
+        while not (house.session.stage.held.is_set() if held else house.seen(Boundary)):
+            await asyncio.sleep(0.005)
+        call.cancel()
+        while not house.seen(ToolCancelled):
+            await asyncio.sleep(0.005)
+        house.session.stage.released.set()
+        assert (await slow.acall(named("b"))).text == "done: slow nonce-00001-b"
+        door.close()
+
+    play(house, work())
+    assert [c.nonce for c in house.seen(ToolCancelled)] == ["nonce-00001-a"]
+    assert [e.nonce for e in house.seen(ToolEffect)] == ["nonce-00001-b"]
 
 
 KILLER = """
