@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -155,18 +156,22 @@ def _newer(trace: Trace, one: Round, before: Requested) -> Iterator[list[str]]:
 
 @predicate
 def summaries_make_progress(trace: Trace, number: int) -> Findings:
-    """No more summarising requests than this come in a row without a main request smaller than what set them off."""
+    """No more summarising requests than this come in a row without progress.
+
+    Progress is a main request smaller than what set them off, or a summarising request smaller than all of the row:
+    who is told that the prompt is too long may try with less.
+    """
     for session in dict.fromkeys(o.session for o in trace.of(Requested)):
-        row, before, compacting = 0, None, False
+        row, least, before, compacting = 0, math.inf, math.inf, False
         for one in trace.of(Requested, session=session):
             if one.role is Role.COMPACTION:
-                row, compacting = row + 1, True
+                row, least, compacting = (1 if size(one) < least else row + 1), min(size(one), least), True
                 if row == number + 1:
-                    yield one.seq, f"{row} summarising requests in a row, and no main request got smaller"
+                    yield one.seq, f"{row} summarising requests in a row, and nothing got smaller"
             elif one.role is Role.MAIN:
-                if compacting and before is not None and size(one) < size(before):
-                    row = 0
-                before, compacting = one, False
+                if compacting and size(one) < before:
+                    row, least = 0, math.inf
+                before, compacting = size(one), False
 
 
 # --- COMP-07
