@@ -29,6 +29,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     except ConformanceError as bad:
         if opened is not None:
             opened.close()
-        raise CannotOpen(f"{condensed(str(bad))}. To see more: conformance smoke {harness}") from bad
+        reason = condensed(str(bad)).removeprefix(f"{harness}: ")  # it is named in front of it all the same
+        raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
     yield opened
     opened.close()

@@ -115,6 +115,12 @@ class Adapter:
         raise NotImplementedError
 
 
+# method -> how it begins; every adapter overrides these
+REQUIRED: Mapping[str, str] = {
+    "new_session": "async def new_session(self, session: SessionSetup) -> str",
+    "prompt": "async def prompt(self, session: str, text: str, turn: Turn) -> Stop",
+}
+
 # method -> the capability that overriding it declares
 DECLARES: Mapping[str, str] = {
     "load_session": "resume",

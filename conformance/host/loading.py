@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
 
-from conformance.contract.adapter import Adapter
+from conformance.contract.adapter import REQUIRED, Adapter, overridden
 from conformance.contract.errors import AdapterError
 
 
@@ -51,18 +51,28 @@ def _from_file(path: Path) -> ModuleType:
 def load_adapter(where: str) -> type[Adapter]:
     """Return the adapter class of `PATH.py[:CLASS]` or `MODULE:CLASS`.
 
-    Without CLASS the module must define exactly one. Raises AdapterError naming what there is.
+    Without CLASS the module must define exactly one. Raises AdapterError naming what there is, or what it lacks.
     """
     place, name = split(where)
     module = load_module(place)
     there = {k: v for k, v in vars(module).items() if _is_adapter(v) and v.__module__ == module.__name__}
     if not name and len(there) == 1:
-        return next(iter(there.values()))
+        return _complete(next(iter(there.values())), where)
     found: object = getattr(module, name, None) if name else None
     if _is_adapter(found):
-        return found
+        return _complete(found, where)
     missing = f"{name!r} is no Adapter class" if name else "name one of its Adapter classes after a colon"
     raise AdapterError(f"{where}: {missing}; {place} defines {sorted(there) or 'none'}")
+
+
+def _complete(kind: type[Adapter], where: str) -> type[Adapter]:
+    lacks = [name for name in REQUIRED if name not in overridden(kind) or not callable(getattr(kind, name))]
+    if lacks:
+        raise AdapterError(
+            f"{where}: class {kind.__name__} lacks {' and '.join(f'`{name}`' for name in lacks)}, which every adapter "
+            f"needs: write {'; '.join(f'`{REQUIRED[name]}`' for name in lacks)}"
+        )
+    return kind
 
 
 def _is_adapter(value: object) -> TypeGuard[type[Adapter]]:

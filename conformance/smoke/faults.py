@@ -77,13 +77,12 @@ IN_PYTHON = {
         "What an adapter imports stands in the block `# /// script` at its top, under `dependencies`; see PEP 723."
     ),
     r"SyntaxError|IndentationError": "Mend the line that is named.",
+    r"which every adapter needs": "",
 }
 TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?P<frames>(?:[ \t]+.*\n)*)(?P<error>[^\n]*)")
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 OURS = re.compile(r"[/\\]conformance[/\\]host[/\\]|[/\\]asyncio[/\\]|[/\\]importlib[/\\]|<frozen ")
 NOISE = re.compile(r"preload failed in the harness's own process: |(?:conformance\.contract\.errors\.)?AdapterError: ")
-ABSTRACT = re.compile(r"NotImplementedError.*")
-LACKS = "the adapter does not override a method that every adapter needs, `new_session` or `prompt`"
 QUOTE = "; the end of its stderr: "
 
 
@@ -101,9 +100,6 @@ def told(name: str, step: str, plug: Plug | None, error: ConformanceError) -> st
     if known is not None:
         remedy = known
         where = place if python else where
-    if python and LACKS in reason:
-        reason = f"{at.method} is required, and the adapter does not override it"
-        remedy = "Write it: `new_session` and `prompt` are the two methods that every adapter needs."
     reason = reason.replace(f"{where}: ", "").replace(f"{place}: ", "")
     lines = [f"conformance smoke: {name} could not be driven: {at.what}", f"  what   {reason}", f"  where  {where}"]
     return _folded("\n".join([*lines, *([f"  do     {remedy}"] if remedy else [])]))
@@ -118,7 +114,7 @@ def condensed(text: str) -> str:
         place = _place("".join(m["frames"] for m in found))
         again = bool(message) and message in head
         text = f"{head.removesuffix(QUOTE.rstrip()) if again else f'{head} ' + last['error']}{place}{tail}"
-    text = ABSTRACT.sub(LACKS, NOISE.sub("", text))
+    text = NOISE.sub("", text)
     return " | ".join(line.strip() for line in text.splitlines() if line.strip())
 
 

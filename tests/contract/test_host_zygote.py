@@ -188,6 +188,7 @@ def test_a_life_without_a_socket_to_go_to_says_so(warm: Zygote, tmp_path: Path) 
 
 def test_a_preload_that_fails_is_told_with_its_traceback(zygote: Callable[..., Zygote], tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("from conformance.contract import Adapter\nclass Bad(Adapter):\n"
+                                     "    new_session = prompt = print\n"
                                      "    @classmethod\n    def preload(cls, warm):\n        1 / 0\n")  # fmt: skip
     one = zygote("--adapter", str(tmp_path / "bad.py"))
     told = one.preload()
@@ -199,7 +200,8 @@ def test_threads_left_by_the_preload_are_counted_and_forbid_the_fork(
     zygote: Callable[..., Zygote], tmp_path: Path
 ) -> None:
     (tmp_path / "threads.py").write_text(
-        "import threading, time\nfrom conformance.contract import Adapter\nclass Threads(Adapter):\n    @classmethod\n"
+        "import threading, time\nfrom conformance.contract import Adapter\nclass Threads(Adapter):\n"
+        "    new_session = prompt = print\n    @classmethod\n"
         "    def preload(cls, warm):\n        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     )
     one = zygote("--adapter", str(tmp_path / "threads.py"))
