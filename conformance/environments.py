@@ -48,7 +48,9 @@ def cache_folder() -> Path:
     return (given if given.is_absolute() else Path.home() / ".cache") / NAME
 
 
-def python_for(requirements: Sequence[str], requires_python: str = "", *, packages: Sequence[str] = ()) -> Environment:
+def python_for(
+    requirements: Sequence[str], requires_python: str = "", *, packages: Sequence[str] = (), say: str = ""
+) -> Environment:
     """Return an environment that has these requirements, and these packages of ours on its path.
 
     It is the suite's own interpreter if that has them all; else a virtual environment, made by venv and pip.
@@ -66,11 +68,12 @@ def python_for(requirements: Sequence[str], requires_python: str = "", *, packag
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, *requirements], "pip")
 
-    folder = made("python", key, f"Python {version} with {', '.join(sorted(requirements)) or 'nothing more'}", build)
+    what = f"Python {version} with {', '.join(sorted(requirements)) or 'nothing more'}"
+    folder = made("python", key, what, build, say)
     return Environment(folder / "bin" / "python", paths)
 
 
-def npm_for(packages: Sequence[str], options: Sequence[str] = ()) -> Path:
+def npm_for(packages: Sequence[str], options: Sequence[str] = (), say: str = "") -> Path:
     """Return a folder with these npm packages: its programs are in node_modules/.bin.
 
     `options` go to `npm install`. Raises HarnessError: npm or node is missing, or npm fails.
@@ -94,7 +97,7 @@ def npm_for(packages: Sequence[str], options: Sequence[str] = ()) -> Path:
             [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *options, *packages], "npm", cwd=folder
         )
 
-    return made("npm", key, f"{', '.join(sorted(packages))} for Node.js {version}", build)
+    return made("npm", key, f"{', '.join(sorted(packages))} for Node.js {version}", build, say)
 
 
 def packages_folder(packages: Sequence[str]) -> Path:
@@ -109,10 +112,11 @@ def packages_folder(packages: Sequence[str]) -> Path:
     return made("packages", {name: str(source) for name, source in sources.items()}, "", build)
 
 
-def made(kind: str, key: Mapping[str, object], what: str, build: Callable[[Path], None]) -> Path:
+def made(kind: str, key: Mapping[str, object], what: str, build: Callable[[Path], None], say: str = "") -> Path:
     """Return the folder for a key, built at most once even by several processes at a time.
 
-    `build` gets a path that does not exist yet. `what`, if any, is told on stderr before it is built.
+    `build` gets a path that does not exist yet. `what`, if any, is told on stderr before it is built, and what the
+    adapter has to `say` of it.
     """
     digest = hashlib.sha256(json.dumps([FORMAT, key], sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{kind}-{digest}"
@@ -121,7 +125,8 @@ def made(kind: str, key: Mapping[str, object], what: str, build: Callable[[Path]
     with _locked(folder):
         if not (folder / MARK).is_file():
             if what:
-                sys.stderr.write(f"{NAME}: making an environment, once: {what}, in {folder}\n")
+                said = f". {say}" if say else ""
+                sys.stderr.write(f"{NAME}: making an environment, once: {what}, in {folder}{said}\n")
                 sys.stderr.flush()
             shutil.rmtree(folder, ignore_errors=True)
             build(folder)

@@ -126,11 +126,12 @@ def _host_env() -> dict[str, str]:
 def _of_manifest(plug: ManifestPlug) -> Start:
     manifest = plug.manifest
     wants = manifest.install
-    environment = python_for(wants.pip, "", packages=wants.packages) if wants.pip or wants.packages else None
+    need_python = wants.pip or wants.packages
+    environment = python_for(wants.pip, "", packages=wants.packages, say=wants.say) if need_python else None
     python = str(environment.python) if environment else sys.executable
     places = {"python": python}
     if wants.npm:
-        places["install"] = str(npm_for(wants.npm, wants.npm_options))
+        places["install"] = str(npm_for(wants.npm, wants.npm_options, wants.say))
     paths = [part for folder in (environment.paths if environment else ()) for part in ("--path", str(folder))]
     fork = manifest.fork
     zygote = [*python_host(python), "zygote", "--entry", fork.entry, "--preload", fork.preload, *paths] if fork else []

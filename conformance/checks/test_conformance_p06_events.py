@@ -288,7 +288,8 @@ def judged(blocks: tuple[Any, ...]) -> list[Predicate]:
 
 def understood(world: World, blocks: tuple[Any, ...], style: Style) -> None:
     """The reply in its plain form, and in this one."""
-    plain, odd = (world.run(Reply(blocks, style=s), reply("All done.", style=s)) for s in (PLAIN, style))
+    plain = once(world.run, Reply(blocks, style=PLAIN), reply("All done.", style=PLAIN))
+    odd = world.run(Reply(blocks, style=style), reply("All done.", style=style))
     control(plain, replied_whole(1))
     expect(plain, *judged(blocks))
     expect(odd, *judged(blocks), asked_no_more_often(len(main_requests(plain))))

@@ -46,7 +46,7 @@ class Install:
     """What must be there before a life: pinned npm packages, pip requirements, packages of this distribution.
 
     `npm_options` are further options of `npm install`, such as "--ignore-scripts".
-    `say` is a sentence for people about what cannot be installed by a package manager.
+    `say` is a sentence for people, shown before anything is installed: how large it is, or what else must be there.
     """
 
     npm: tuple[str, ...] = ()
