@@ -261,6 +261,31 @@ class WantsArguments(Miniature):
         return super().parse_arguments(text, stop, last) if text else None
 
 
+@saboteur(fails={"EVNT-12"}, because="with other arguments than the stream spelled|is missing from")
+class DecodesEachPiece(Miniature):
+    """Makes text of each piece of the stream as it comes, and loses characters that are cut in two."""
+
+    async def start(self, setup: Setup) -> None:
+        """Read piece by piece."""
+        await super().start(setup)
+        self.model = PiecewiseModel(setup.api_key, self.stall_timeout)
+
+
+class PiecewiseModel(Model):
+    """Decodes too early."""
+
+    async def _answer(self, connection: Connection, accept: Any) -> None:
+        pieces = connection.pieces
+
+        async def decoded() -> AsyncIterator[bytes]:
+            async for piece in pieces():
+                yield piece.decode("utf-8", "replace").encode()
+
+        connection.pieces = decoded  # type: ignore[method-assign] # this connection only
+        await super()._answer(connection, accept)
+        connection.pieces = pieces  # type: ignore[method-assign]
+
+
 @saboteur(fails={"EVNT-12"}, because="ran 0 times, not once|with other arguments")
 class ReadsOneDelta(EventByEvent):
     """Reads the arguments of a call from the longest of its deltas."""
