@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -17,14 +18,17 @@ class CannotOpen(Exception):  # noqa: N818
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The world around the harness; one a process. It has taken a first turn, so that checks meet no broken adapter."""
-    from conformance.bench.world import World  # noqa: PLC0415  the bench is loaded when the first check needs it
+    from conformance.bench.starts import start_of  # noqa: PLC0415  the bench is loaded when the first check needs it
+    from conformance.bench.world import World
     from conformance.smoke.faults import condensed
     from conformance.smoke.play import first_turn
 
     harness = request.config.getoption("conformance_harness")
     opened = None
     try:
-        opened = World.open(harness, request.config.rootpath)
+        with _seen(request.config):
+            start = start_of(harness, request.config.rootpath)
+        opened = World.around(harness, start)
         first_turn(opened)
     except ConformanceError as bad:
         if opened is not None:
@@ -33,3 +37,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
     yield opened
     opened.close()
+
+
+def _seen(config: pytest.Config) -> AbstractContextManager[Any]:
+    """What is said meanwhile is seen at once: an installation may take minutes and much of the disk."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    return nullcontext() if capture is None else capture.global_and_fixture_disabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from conformance import environments
+from conformance.bench.starts import start_of
 from conformance.contract.errors import HarnessError, ManifestError
 from conformance.environments import cache_folder, find_python, made, npm_for, packages_folder, python_for, satisfied
 
@@ -226,6 +228,24 @@ def test_npm_packages_are_installed_once(cache: Path, capfd: pytest.CaptureFixtu
     assert "tool@1.2.3 for Node.js v20.0.0" in capfd.readouterr().err
     assert npm_for(["tool@1.2.3"]) == folder
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("fake_npm")
+@pytest.mark.parametrize("package", ["tool@1.2.3", "bad@1.0.0"], ids=["works", "fails"])
+def test_what_the_manifest_says_is_shown_before_it_is_installed(
+    package: str, tmp_path: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "example.toml"
+    manifest.write_text(
+        'harness = "example"\ncommand = ["{install}/x"]\ndialect = "anthropic"\n[env]\nU = "{model_url}"\n'
+        f'[install]\nnpm = ["{package}"]\nsay = "About 630 MB."\n'
+    )
+    with contextlib.suppress(HarnessError):
+        start_of(str(manifest), tmp_path)
+    said = capfd.readouterr().err
+    assert said.startswith("harness-conformance: making an environment, once: ")
+    assert str(cache) in said
+    assert said.endswith(" About 630 MB.\n")
 
 
 @pytest.mark.usefixtures("fake_npm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -152,3 +153,30 @@ def test_pytest_stops_with_the_same_message(name: str, ended_in_pytest: Mapping[
     assert SAYS[name][0] in ran.all
     assert f"conformance smoke {BAD / name}" in ran.all
     assert "Traceback" not in ran.all
+
+
+MANIFEST = """harness = "example"
+command = ["{install}/x"]
+dialect = "anthropic"
+[env]
+URL = "{model_url}"
+[install]
+npm = ["x@1.0.0"]
+say = "About 630 MB."
+"""
+
+
+def test_pytest_shows_what_is_installed_while_it_is(tmp_path: Path) -> None:
+    for program, does in {"node": "echo v20.0.0", "npm": "echo no such package >&2; exit 1"}.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "example.toml").write_text(MANIFEST)
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "test_conformance_one.py").write_text(CHECK)
+    arguments = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--conformance-checks=checks")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path)}
+    ran = run(*arguments, "--harness=example.toml", cwd=tmp_path, **env)
+    assert ran.code == 4, ran.all
+    assert "making an environment, once: x@1.0.0 for Node.js v20.0.0" in ran.err
+    assert ran.err.rstrip().endswith("About 630 MB.")
+    assert "no such package" in ran.out
