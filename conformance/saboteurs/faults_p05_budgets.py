@@ -98,6 +98,15 @@ class LooksTooLate(Miniature):
         return self.max_tokens if s.limits.tokens is None or s.state.tokens < 2 * s.limits.tokens else 0
 
 
+@saboteur(fails={"BUDG-02"}, because="was sent, 1 were allowed")
+class MoneyIsNoObject(Miniature):
+    """Takes a limit of cost and never adds up what it has cost."""
+
+    def affordable(self, s: Session, request: Mapping[str, Any]) -> int:
+        """Buy anything."""
+        return self.max_tokens
+
+
 # --- BUDG-03
 
 
@@ -207,6 +216,17 @@ class BooksAtTheEnd(Miniature):
         """Believe the bookings."""
         state = super().replay(records)
         return state if state.ended else nothing_spent(state)
+
+
+@saboteur(fails={"BUDG-07"}, because="was had under a limit of time")
+class StopwatchStartsAnew(Miniature):
+    """Measures time from the start of the process."""
+
+    def replay(self, records: Sequence[Record]) -> State:
+        """Put the hand back to nought."""
+        state = super().replay(records)
+        state.seconds = 0.0
+        return state
 
 
 # --- BUDG-09

@@ -30,8 +30,8 @@ class Miniature(Talk):
     name = "miniature"
     version = "1"
     capabilities: ClassVar[frozenset[str]] = frozenset({
-        "approve", "always", "resume", "replay", "sessions", "turns", "tokens", "calls", "pool", "compact",
-        "keep_last", "callable",
+        "approve", "always", "resume", "replay", "sessions", "turns", "tokens", "calls", "cost", "time", "pool",
+        "compact", "keep_last", "callable",
     })  # fmt: skip
     posture: ClassVar[Mapping[str, Any]] = {
         "tier_source": "config", "on_reject": "continue", "annotations": "ignored",

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,15 @@ class Session:
     journal: Journal
     state: State
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    recorded: float = 0.0  # when work was last put on record, by the monotonic clock
 
     def __post_init__(self) -> None:
         self.idle.set()
+
+    @property
+    def unrecorded(self) -> float:
+        """Seconds of work since the last record."""
+        return time.monotonic() - self.recorded if self.busy else 0.0
 
     @property
     def busy(self) -> bool:
@@ -53,6 +60,7 @@ class Session:
     def at_work(self) -> Iterator[None]:
         """Keep others out."""
         self.idle.clear()
+        self.recorded = time.monotonic()
         try:
             yield
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,12 +57,12 @@ class Sessions(Guards):
         return self.check_limits(config.limits)
 
     def check_limits(self, limits: Limits) -> Limits:
-        """Refuse a limit that is no whole number of at least 0, and one this harness does not know."""
+        """Refuse a limit that is no number of at least 0; turns, tokens and calls are whole numbers."""
         for name, value in limits.declared().items():
-            if name not in ("turns", "tokens", "calls"):
-                raise MiniatureError(f"there is no limit of {name} here: use turns, tokens or calls")
-            if type(value) is not int or value < 0:
-                raise MiniatureError(f"the limit of {name} is {value!r}: it must be a whole number, 0 or more")
+            whole = name in ("turns", "tokens", "calls")
+            if type(value) not in ((int,) if whole else (int, float)) or not 0 <= value < math.inf:
+                kind = "whole number" if whole else "number"
+                raise MiniatureError(f"the limit of {name} is {value!r}: it must be a {kind}, 0 or more")
         return limits
 
     async def new_session(self, session: SessionSetup) -> str:
@@ -107,12 +109,18 @@ class Sessions(Guards):
 
     def write(self, s: Session, *records: Record) -> None:
         """Make records durable, then take them in: after this, and only after this, may it happen."""
+        timed = self.timed(s, records)
         try:
-            s.journal.append(records)
+            s.journal.append(timed)
         except OSError as error:
             raise MiniatureError(f"session {s.id} cannot be kept, so the work stops here: {error}") from error
-        for record in records:
+        for record in timed:
             s.state.apply(record)
+
+    def timed(self, s: Session, records: Sequence[Record]) -> Sequence[Record]:
+        """Put the time that was worked since the last record into the first of these."""
+        seconds, s.recorded = round(s.unrecorded, 6), time.monotonic()
+        return [{**records[0], "seconds": seconds}, *records[1:]] if records and seconds else records
 
     def replay(self, records: Sequence[Record]) -> State:
         """Build the state that the records lead to."""

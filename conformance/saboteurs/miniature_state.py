@@ -142,6 +142,7 @@ class State:
     turns: int = 0
     turns_of_prompt: int = 0
     tokens: int = 0
+    seconds: float = 0.0  # of work
     started: int = 0
     context: int = 0  # input tokens of the last reply, as reported
     set_off: int = 0  # context that set off the last compaction
@@ -158,6 +159,7 @@ class State:
         handler = getattr(self, f"on_{record['t']}", None)
         if handler is None:
             raise MiniatureError(f"record {record['t']!r} is unknown: the session was written by another version")
+        self.seconds += record.get("seconds", 0.0)
         handler(record)
 
     def push(self, role: str, content: Sequence[Any]) -> None:

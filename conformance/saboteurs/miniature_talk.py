@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 SYSTEM = "You are a careful assistant. Use the tools you are given; a call may be refused."
 SUMMARISE = "Summarise the conversation below, so that the work can go on from your summary alone. Call no tool."
 NOW = "Summarise the conversation above now."
-STOPS = {"turns": StopReason.MAX_TURN_REQUESTS, "calls": StopReason.MAX_TURN_REQUESTS, "tokens": StopReason.MAX_TOKENS}
+STOPS = {
+    "turns": StopReason.MAX_TURN_REQUESTS, "calls": StopReason.MAX_TURN_REQUESTS, "time": StopReason.MAX_TURN_REQUESTS,
+    "tokens": StopReason.MAX_TOKENS, "cost": StopReason.MAX_TOKENS,
+}  # fmt: skip
+PRICE = 10e-6  # dollars a token, of whatever kind
 INPUT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 KINDS = (*INPUT, "output_tokens")
 KEPT: Mapping[str, tuple[str, ...]] = {
@@ -83,22 +87,38 @@ class Talk(Sessions):
             return self.max_tokens
         return s.limits.tokens - s.state.tokens - self.estimate(request)
 
+    def affordable(self, s: Session, request: Mapping[str, Any]) -> int:
+        """Count the tokens of a reply that the rest of the money buys."""
+        if s.limits.cost is None:
+            return self.max_tokens
+        return int(s.limits.cost / PRICE) - s.state.tokens - self.estimate(request)
+
+    def out_of_time(self, s: Session) -> bool:
+        """Whether the session has worked for as long as it may."""
+        return s.limits.time is not None and s.state.seconds + s.unrecorded >= s.limits.time
+
     def may_request(self, s: Session) -> str:
         """Name the limit that forbids another main request; "" if none does."""
         if self.turns_left(s) < 1:
             return "turns"
-        return "tokens" if s.limits.tokens is not None and self.tokens_left(s, self.main_request(s)) < 1 else ""
+        if self.out_of_time(s):
+            return "time"
+        if s.limits.tokens is not None and self.tokens_left(s, self.main_request(s)) < 1:
+            return "tokens"
+        return "cost" if s.limits.cost is not None and self.affordable(s, self.main_request(s)) < 1 else ""
 
     def may_start(self, s: Session) -> str:
         """Name the limit that forbids another tool call; "" if none does."""
-        return "calls" if s.limits.calls is not None and s.state.started >= s.limits.calls else ""
+        if s.limits.calls is not None and s.state.started >= s.limits.calls:
+            return "calls"
+        return "time" if self.out_of_time(s) else ""
 
     def project(self, s: Session, request: dict[str, Any]) -> dict[str, Any]:
         """Clamp the reply to what is left. Raises LimitReachedError if the request cannot fit."""
-        left = self.tokens_left(s, request)
-        if left < 1:
-            raise LimitReachedError("tokens")
-        return request | {"max_tokens": min(request["max_tokens"], left)}
+        left, bought = self.tokens_left(s, request), self.affordable(s, request)
+        if left < 1 or bought < 1:
+            raise LimitReachedError("tokens" if left < 1 else "cost")
+        return request | {"max_tokens": min(request["max_tokens"], left, bought)}
 
     def stop_for(self, limit: str) -> Stop:
         """Tell a turn that a limit stopped as that limit."""
