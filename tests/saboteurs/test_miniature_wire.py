@@ -198,7 +198,8 @@ def test_calls_bind_within_a_batch(tmp_path: Path, limit: int, runs: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "limits", [{"turns": -1}, {"turns": "many"}, {"tokens": float("nan")}, {"calls": True}, {"time": 1}]
+    "limits",
+    [{"turns": -1}, {"turns": "many"}, {"tokens": float("nan")}, {"calls": True}, {"time": "long"}, {"cost": -0.5}],
 )
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, limits: Any) -> None:
     async def scenario() -> None:
