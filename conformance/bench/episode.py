@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.bench import processes
 from conformance.bench.canaries import STANDARD, Canary
+from conformance.bench.life import GRACE
 from conformance.bench.plan import ALLOW, Answers
 from conformance.bench.run import Ended, Run
 from conformance.bench.script import Script, reply
 from conformance.bench.tails import tear
 from conformance.contract.values import Config, Limits
-from conformance.trace import Configured, LifeKilled, Noted, Observation, SessionLoaded, Trace
+from conformance.trace import Configured, Fence, LifeKilled, Noted, Observation, SessionLoaded, Signalled, Trace
 
 if TYPE_CHECKING:
     from conformance.bench.world import World
@@ -176,6 +177,27 @@ class Episode:
             over.cancel()
             stop()
         return found.done()
+
+    def interrupt(self, label: str = "s1") -> Ended:
+        """SIGINT; waits for the end of the turn or of the process (`alive` says which)."""
+        ended = self._world.do(self._interrupt(label))
+        self.ended = None if ended.how == "died" else ended  # in a new life there is nothing that has to end
+        return ended
+
+    async def _interrupt(self, label: str) -> Ended:
+        run, life = self._run, self._run.life
+        assert life is not None
+        await life.settle()
+        run.stage.seen(Signalled, signal="SIGINT")
+        life.interrupt()
+        ended = await run.wait(label, until_held=False)
+        if run.life is None or ended.how != "ended":
+            return ended
+        if await life.gone(GRACE):
+            await run.bury()
+        else:
+            run.stage.seen(Fence, name="quiet window", quiet=GRACE)
+        return ended
 
     # --- the operator and the approver
 

@@ -179,6 +179,10 @@ class Life:
         else:
             processes.kill_tree(self.pid)
 
+    def interrupt(self) -> None:
+        """SIGINT to the harness's own process."""
+        processes.send([self.harness_pid], signal.SIGINT)
+
     @property
     def alive(self) -> bool:
         """True while the process runs and its connection stands."""

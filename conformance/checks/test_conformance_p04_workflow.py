@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.bench.episode import Episode
 from conformance.bench.plan import (
     ALLOW,
     ASKED,
@@ -48,7 +49,7 @@ from conformance.invariants.workflow import (
     retried,
     was_left_in_doubt,
 )  # fmt: skip
-from conformance.judging import control, expect
+from conformance.judging import NotExposed, control, expect
 from conformance.trace import Asked, Observation, Trace
 
 DONE = reply("All done.")
@@ -121,10 +122,21 @@ def doubt(world: World, stop: str) -> Trace:
         if stop == "kill":
             episode.resume()
             episode.proceed()
+        elif stop == "sigint":
+            interrupt(world, episode)
         else:
             episode.cancel()
         episode.follow_up()
         return episode.trace
+
+
+def interrupt(world: World, episode: Episode) -> None:
+    """SIGINT, and a new life if it ended the process. How a harness takes SIGINT is not judged here (EVNT-08)."""
+    if episode.interrupt().how == "silent":
+        raise NotExposed(None, f"{world.name} ends neither its turn nor itself on SIGINT")
+    if not episode.alive:
+        world.needs("resume")
+        episode.resume()
 
 
 def asked_about(label: str) -> Callable[[Observation], bool]:
@@ -137,7 +149,7 @@ def asked_about(label: str) -> Callable[[Observation], bool]:
 
 
 @check("FLOW-02")
-@pytest.mark.parametrize("stop", ["cancel", "kill"])
+@pytest.mark.parametrize("stop", ["cancel", "sigint", "kill"])
 def test_flow_02_a_call_in_doubt_is_told_as_such(world: World, stop: str) -> None:
     """The same tool in four situations: the words for the call that was stopped in the middle are its own."""
     if stop == "kill":

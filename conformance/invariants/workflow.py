@@ -65,11 +65,14 @@ def began_before_the_kill(trace: Trace) -> Findings:
 
 @predicate
 def was_left_in_doubt(trace: Trace, label: str) -> Findings:
-    """The call began, and its result was never handed over before the last main request."""
+    """The call began, its result was never handed over before the last main request, and that came behind it."""
     nonce, requests = trace.nonce(label), main_requests(trace)
     until = requests[-1].seq if requests else len(trace)
-    if not entries(trace, nonce):
+    began = entries(trace, nonce)
+    if not began:
         yield -1, f"{label} never began"
+    elif began[0].seq > until:
+        yield -1, f"no main request came after {label} was stopped"
     elif ended(trace, nonce, until):
         yield -1, f"{label} was not in doubt: its result was handed over"
 

@@ -139,6 +139,11 @@ def _(o: t.LifeKilled) -> tuple[str, str]:
 
 
 @say.register
+def _(o: t.Signalled) -> tuple[str, str]:
+    return PROCESS, f"life {o.life} gets {o.signal}"
+
+
+@say.register
 def _(o: t.LifeEnded) -> tuple[str, str]:
     how = "" if o.expected else ", which nobody had expected"
     return PROCESS, f"life {o.life} ended with code {o.code}{how}{_tail(o.stderr)}"

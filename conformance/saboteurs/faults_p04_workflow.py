@@ -97,6 +97,20 @@ class OneTextForAllInterruptions(Miniature):
         return self.text
 
 
+@saboteur(fails={"FLOW-02"}, because="in the words for n1")
+class AnInterruptSoundsLikeNothing(Miniature):
+    """On SIGINT, closes what is open as if it had never begun."""
+
+    async def in_turn(self, s: Session, turn: Turn) -> Stop:
+        """Tidy up before the process ends."""
+        try:
+            return await super().in_turn(s, turn)
+        except asyncio.CancelledError:
+            left = [self.finished(c, "never_began", self.close_never_began(c)) for c in s.state.open_calls]
+            self.write(s, *left, {"t": "ended", "reason": "cancelled"})
+            raise
+
+
 @saboteur(fails={"FLOW-02"}, because="the model is not told of it")
 class KeepsDoubtToItself(Miniature):
     """Leaves a call in doubt out of the history."""

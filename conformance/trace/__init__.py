@@ -32,6 +32,7 @@ from conformance.trace.run import (
     Noted,
     RunBegan,
     Scripted,
+    Signalled,
     Unscripted,
 )
 from conformance.trace.trace import (
@@ -85,6 +86,7 @@ __all__ = [
     "Scripted",
     "SessionLoaded",
     "SessionOpened",
+    "Signalled",
     "ToolCancelled",
     "ToolEffect",
     "ToolEntered",

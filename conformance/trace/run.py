@@ -101,6 +101,14 @@ class LifeKilled(Observation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signalled(Observation):
+    """The bench sent the harness's own process a signal that it may heed: `signal` is its name, "SIGINT"."""
+
+    witness = Witness.PROCESS
+    signal: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LifeEnded(Observation):
     """The process is gone. `code` is its exit code, negative for a signal, None where it cannot be known."""
 

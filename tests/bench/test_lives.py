@@ -20,7 +20,7 @@ from conformance.bench.plan import ENTERED, KILL_PROCESS, At
 from conformance.bench.script import call, reply, script
 from conformance.bench.world import World
 from conformance.contract.values import Config
-from conformance.trace import LifeEnded, LifeKilled, LifeStarted, Noted, Updated
+from conformance.trace import LifeEnded, LifeKilled, LifeStarted, Noted, Signalled, Updated
 
 SLEEP = f"600.{os.getpid()}"  # known again among all processes of the machine
 IDLE = script(reply("Nothing."))
@@ -174,6 +174,17 @@ def test_a_planned_kill_of_the_process_alone_ends_as_a_crash(miniature: World) -
     trace = miniature.crash_run(play, [At(ENTERED, action=KILL_PROCESS)])
     assert [k.scope for k in trace.of(LifeKilled)] == ["process"]
     assert [e.code for e in trace.of(LifeEnded)][:1] == [-signal.SIGKILL]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sigint_goes_to_the_harness_s_own_process(opened: Open, way: str) -> None:
+    world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
+    with world.episode(IDLE, fresh=True) as episode:
+        episode.send_prompt("hang")
+        assert episode.interrupt().how == "died"
+        assert not episode.alive
+        (sent,), (ended,) = episode.trace.of(Signalled), episode.trace.of(LifeEnded)
+        assert (sent.signal, sent.life, sent.seq < ended.seq) == ("SIGINT", 1, True)
 
 
 @pytest.mark.parametrize("way", WAYS)
