@@ -19,7 +19,8 @@ class Canary:
     """One tool. `annotations` are MCP annotations as sent (None: none at all).
 
     `result`: "ok", "error" (isError), "huge" (1 MB), "binary" (not UTF-8 text), "empty", "malformed"
-    (a result that is no MCP result), "slow" (holds until the run's `release`, or for `seconds`).
+    (a result that is no MCP result; plain text for a callable, which has no form to break), "slow" (holds until the
+    run's `release`, or for `seconds`). `times`: only the first calls of a session have this result (0: all of them).
     """
 
     name: str
@@ -28,6 +29,7 @@ class Canary:
     idempotent: bool = False
     annotations: Mapping[str, Any] | None = field(default_factory=dict)
     result: str = "ok"
+    times: int = 0
     seconds: float = 0.0
     strict: bool = True  # the schema forbids extra arguments
     bare: bool = False  # takes no arguments at all
@@ -72,7 +74,8 @@ HUGE = replace(LOOK, name="huge", description="Reads everything at once.", resul
 BINARY = replace(LOOK, name="blob", description="Reads raw bytes.", result="binary")
 PING = replace(LOOK, name="beat", description="Reads the pulse. Takes no arguments.", bare=True)
 EMPTY = replace(LOOK, name="hush", description="Reads nothing.", result="empty")
+MALFORMED = replace(LOOK, name="odd", description="Reads the record named by target, oddly.", result="malformed")
 
 STANDARD = (LOOK, NOTE, PUT, WIPE, PAY, MYSTERY, BROKEN, SLOW)
-ALL = (*STANDARD, HUGE, BINARY, EMPTY, PING)
+ALL = (*STANDARD, HUGE, BINARY, EMPTY, MALFORMED, PING)
 BY_NAME: Mapping[str, Canary] = {c.name: c for c in ALL}

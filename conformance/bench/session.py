@@ -28,6 +28,7 @@ class Session:
         self.harness_id = ""
         self.words: list[str] = []
         self.asked: Counter[str] = Counter()
+        self.ran: Counter[str] = Counter()
         self.earlier: Sequence[tuple[str, str]] | None = None
         self._announced = 0
         self.announce()

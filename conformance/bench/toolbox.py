@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -68,7 +69,8 @@ class Toolbox:
         if problem:
             self._reject(session, name, nonce, problem)
             raise InvalidArguments(problem)
-        return canary
+        session.ran[name] += 1
+        return replace(canary, result="ok") if 0 < canary.times < session.ran[name] else canary
 
     def _reject(self, session: Session, name: str, nonce: str, reason: str) -> None:
         session.stage.seen(ToolRejected, session=session.label, tool=name, nonce=nonce, reason=reason)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.bench.canaries import SLOW, STANDARD
+from conformance.bench.canaries import BINARY, BROKEN, EMPTY, HUGE, MALFORMED, NOTE, SLOW, STANDARD, Canary
 from conformance.bench.plan import REFUSE
 from conformance.bench.script import ToolCall, call, reply
 from conformance.bench.world import World
@@ -22,6 +23,7 @@ from conformance.invariants.expectations import (
     requests_at_least,
     started_at_least,
     told,
+    told_as_done,
 )
 from conformance.invariants.registry import (
     each_reached_its_own,
@@ -166,3 +168,18 @@ def test_reg_05_a_mended_case_variant_asks_as_the_tool_that_runs(world: World, t
     expect(allowed, ran_as_its_own_tool("c1", tool), nothing_ran_but(["c1", "c2"], STRANGE))
     expect(allowed, told(["c1"]), session_goes_on("c2"))
     expect(refused, ran_nothing(["c1"]))
+
+
+# --- REG-06
+
+
+@check("REG-06")
+@pytest.mark.parametrize("tool", [BROKEN, HUGE, BINARY, EMPTY, MALFORMED], ids=lambda tool: tool.result)
+def test_reg_06_a_bad_result_is_a_result_and_ends_nothing(world: World, tool: Canary) -> None:
+    """The first call of a tool fails, or gives back too much, nothing, or no result; the next gives a good one."""
+    first = reply(call("c1", tool.name, target="x"), call("b1", "note", target="beside it"))
+    play = (first, reply(call("c2", tool.name, target="y")), DONE)
+    control(world.run(*play, tools=(NOTE, replace(tool, result="ok"))), told_as_done())
+    trace = world.run(*play, tools=(NOTE, replace(tool, times=1)))
+    control(trace, started_at_least(1))
+    expect(trace, told(["c1"]), told_as_done(["b1", "c2"]), session_goes_on("c2"))

@@ -169,3 +169,27 @@ class MendsTheCaseBadly(Miniature):
         pool = self.offered(s)
         near = [n for n in sorted(pool) if name[:1].isupper() and n[:1] == {"W": "p", "P": "w"}.get(name[:1])]
         return super().lookup(s, near[0] if near else name)
+
+
+# --- REG-06
+
+
+@saboteur(fails={"REG-06"}, because="the session did not go on")
+class FallsWithItsTools(Miniature):
+    """Ends when a tool fails."""
+
+    async def run(self, s: Session, call: Call) -> ToolResult:
+        """Take the tool's failure for its own."""
+        result = await super().run(s, call)
+        if result.is_error:
+            os._exit(70)
+        return result
+
+
+@saboteur(fails={"REG-06"}, because="is not told to the model")
+class ForgetsFailures(Miniature):
+    """Drops a call from the history whose tool failed."""
+
+    def history_for_request(self, s: Session) -> list[Message]:
+        """Spare the model what did not work."""
+        return without(super().history_for_request(s), "failed on purpose")

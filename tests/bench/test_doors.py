@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,15 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from wires import session
 
-from conformance.bench.canaries import ALL, Canary
+from conformance.bench.canaries import ALL, BROKEN
 from conformance.bench.doors import Doors
 from conformance.bench.harness import DOOR_PROGRAM
 from conformance.bench.http import Exchange, HttpServer
 from conformance.bench.plan import ENTERED, HOLD, At
 from conformance.bench.session import Session
 from conformance.bench.toolbox import Toolbox
-from conformance.contract.vocabulary import Risk
 from conformance.host.door import Door
 from conformance.trace import Boundary, Observation, ToolCancelled, ToolEffect, ToolEntered, ToolLeft, ToolRejected
-
-MALFORMED = Canary("odd", "Gives back what is no result.", Risk.READ_ONLY, result="malformed")
 
 
 class House:
@@ -73,7 +71,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    return House(session(tools=(*ALL, MALFORMED)), tmp_path)
+    return House(session(tools=ALL), tmp_path)
 
 
 def play(house: House, work: Coroutine[Any, Any, None]) -> None:
@@ -177,6 +175,19 @@ def test_a_cancel_reaches_the_running_tool(house: House, door: str) -> None:
 
     play(house, work())
     assert [c.nonce for c in house.seen(ToolCancelled)] == ["nonce-00001-a"]
+    assert [e.nonce for e in house.seen(ToolEffect)] == ["nonce-00001-b"]
+
+
+@both
+def test_a_tool_can_fail_at_first_and_then_work(house: House, door: str) -> None:
+    house.session.canaries["broken"] = replace(BROKEN, times=1)
+
+    async def work() -> None:
+        async with house.client(door) as client:
+            results = [await client.call_tool("broken", named(label)) for label in "ab"]
+        assert [r.is_error for r in results if isinstance(r, types.CallToolResult)] == [True, False]
+
+    play(house, work())
     assert [e.nonce for e in house.seen(ToolEffect)] == ["nonce-00001-b"]
 
 
