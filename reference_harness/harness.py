@@ -16,7 +16,7 @@ from reference_harness.budget import Budget, check_limits
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Happened, Silent, Stop
 from reference_harness.journal import Journal
-from reference_harness.mcp_tools import Connection, Server
+from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.pool import Pool, assemble
 from reference_harness.records import (
@@ -168,12 +168,12 @@ class Session:
 
     # -- tools ---------------------------------------------------------------------------------------------------
 
-    async def connect(self, servers: Sequence[Server]) -> None:
+    async def connect(self, servers: Sequence[Server], clients: HttpClients) -> None:
         """Open the tool sources and assemble the pool; what fails is on record and left out."""
         names = [server.name for server in servers]
         if len(set(names)) != len(names):
             raise UsageFault(f"two tool sources have one name: {sorted(names)}")
-        self._connections = {server.name: Connection(server, self.settings.cwd) for server in servers}
+        self._connections = {server.name: Connection(server, self.settings.cwd, clients) for server in servers}
         await asyncio.gather(*(connection.open() for connection in self._connections.values()))
         for connection in self._connections.values():
             if connection.lost is not None:
@@ -235,6 +235,7 @@ class Harness:
         self._folder = folder
         self._model = model
         self._store = store
+        self._clients = HttpClients()
         self.sessions: dict[str, Session] = {}
 
     @property
@@ -292,7 +293,7 @@ class Harness:
         try:
             session.instructions, notes = instructions.load(session.settings.cwd)
             session.journal.note(*notes)
-            await session.connect(servers)
+            await session.connect(servers, self._clients)
             session.journal.commit()
         except BaseException:
             await session.close()
@@ -311,6 +312,7 @@ class Harness:
         """Close every session and the model."""
         sessions, self.sessions = list(self.sessions.values()), {}
         await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
+        await self._clients.close()
         if self._model is not None:
             await self._model.close()
 

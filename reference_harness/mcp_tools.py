@@ -17,6 +17,7 @@ from reference_harness.registry import Source
 from reference_harness.tools import ToolAnswer, bounded
 
 if TYPE_CHECKING:
+    import httpx2
     from mcp import ClientSession
 
 START_TIMEOUT = 20.0
@@ -42,11 +43,45 @@ class Server:
         return Source(self.name, origin, self.trusted)
 
 
+class HttpClients:
+    """HTTP clients of one process. Servers that are sent the same headers share one, and so its open connections."""
+
+    def __init__(self) -> None:
+        self._made: dict[frozenset[tuple[str, str]], httpx2.AsyncClient] = {}
+
+    def client(self, headers: Mapping[str, str]) -> httpx2.AsyncClient:
+        """The client that sends these headers; it lives until `close`."""
+        key = frozenset(headers.items())
+        if key not in self._made:
+            self._made[key] = _client(headers)
+        return self._made[key]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        made, self._made = self._made, {}
+        await asyncio.gather(*(client.aclose() for client in made.values()), return_exceptions=True)
+
+
+def _client(headers: Mapping[str, str]) -> httpx2.AsyncClient:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+    import httpx2
+
+    from reference_harness.anthropic_model import tls
+
+    nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # sessions share the client, so no server marks it
+    return httpx2.AsyncClient(
+        headers=dict(headers), timeout=httpx2.Timeout(30.0, read=None), verify=tls(), cookies=nothing,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
+    )  # fmt: skip
+
+
 class Connection:
     """One open server. `lost` says why it is gone; None = it is there."""
 
-    def __init__(self, server: Server, cwd: str) -> None:
+    def __init__(self, server: Server, cwd: str, clients: HttpClients) -> None:
         self.server = server
+        self._clients = clients
         self.lost: str | None = "not connected yet"
         self.listing: list[Mapping[str, Any]] = []
         self._cwd = cwd
@@ -136,7 +171,7 @@ class Connection:
 
     async def _transport(self, stack: AsyncExitStack) -> Any:
         if self.server.url:
-            return await stack.enter_async_context(await self._http(stack))
+            return await stack.enter_async_context(self._http())
         from mcp.client.stdio import StdioServerParameters, stdio_client
 
         parameters = StdioServerParameters(
@@ -145,17 +180,10 @@ class Connection:
         )  # fmt: skip
         return await stack.enter_async_context(stdio_client(parameters, errlog=sys.stderr))
 
-    async def _http(self, stack: AsyncExitStack) -> Any:
-        import httpx2
+    def _http(self) -> Any:
         from mcp.client.streamable_http import streamable_http_client
 
-        from reference_harness.anthropic_model import tls
-
-        client = httpx2.AsyncClient(
-            headers=dict(self.server.headers), timeout=httpx2.Timeout(30.0, read=None), verify=tls()
-        )
-        await stack.enter_async_context(client)
-        return streamable_http_client(self.server.url, http_client=client)
+        return streamable_http_client(self.server.url, http_client=self._clients.client(self.server.headers))
 
 
 _CONNECTION_CLOSED = -32000

@@ -39,7 +39,7 @@ def time_limit() -> float:
 def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
     """Why the arguments do not fit the tool's schema; empty if they do. A schema that is none fits nothing."""
     try:
-        validator = _validator(tool.digest, msgspec.json.encode(tool.schema))
+        validator = _validator(msgspec.json.encode(tool.schema))
         problems = sorted(validator.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path)))
     except Exception as broken:  # noqa: BLE001 - schemas are foreign: whatever they cause, nothing runs
         return f"its input schema is not usable ({type(broken).__name__})"
@@ -47,7 +47,7 @@ def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _validator(_digest: str, schema: bytes) -> Validator:
+def _validator(schema: bytes) -> Validator:
     import jsonschema  # at the first call, not at start
     import referencing
 
