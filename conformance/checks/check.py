@@ -38,16 +38,40 @@ def _replayed(test: F) -> F:
     def run(*args: Any, **kwargs: Any) -> None:
         world = kwargs["world"]
         world.used_warm = False
+        if "data" in kwargs:
+            kwargs["data"] = drawn = Draws(kwargs["data"])
         try:
             test(*args, **kwargs)
         except Violated:
             if not world.used_warm:
                 raise
+            if "data" in kwargs:
+                drawn.rewind()
             with world.fresh_life():
                 test(*args, **kwargs)
             raise
 
     return run  # type: ignore[return-value] # same signature, by functools.wraps
+
+
+class Draws:
+    """Hypothesis's `data`, for a test that may be played twice in one example: the second time it gets the same."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self._drawn: list[Any] = []
+        self._next = 0
+
+    def rewind(self) -> None:
+        """Begin again with the first draw."""
+        self._next = 0
+
+    def draw(self, strategy: Any, label: Any = None) -> Any:
+        """What was drawn here the last time, else something new."""
+        if self._next == len(self._drawn):
+            self._drawn.append(self._data.draw(strategy, label))
+        self._next += 1
+        return self._drawn[self._next - 1]
 
 
 def once(play: Callable[..., Trace], *args: object, **options: object) -> Trace:

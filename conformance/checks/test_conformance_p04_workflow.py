@@ -164,19 +164,34 @@ def test_flow_02_a_call_in_doubt_is_told_as_such(world: World, stop: str) -> Non
 
 
 @check("FLOW-03")
-@given(data=st.data(), calls=SIZES.map(deletions), then=st.sampled_from(("allow_once", "reject_once")),
+@given(nth=st.integers(1, 3), calls=SIZES.map(deletions), then=st.sampled_from(("allow_once", "reject_once")),
        more=st.sampled_from(([], [At(ASKED, 4)], [At("request", 3)])))  # fmt: skip
 def test_flow_03_a_pending_call_is_neither_run_nor_erased(
-    world: World, data: st.DataObject, calls: Calls, then: str, more: list[At]
+    world: World, nth: int, calls: Calls, then: str, more: list[At]
 ) -> None:
     """Killed while a question is open, perhaps once more later; the answer to the next question is drawn, too."""
-    nth = data.draw(st.integers(1, len(calls)), label="nth")
-    play = script(reply(*calls), DONE)
+    play = script(reply("To work.", *calls), DONE)
     control(once(world.run, script=play), ran_once_each())
     said = Answers("allow_once", {c.label: ("allow_once", then) for c in calls})
-    trace = world.crash_run(play, [At(ASKED, nth), *more], answers=said)
+    trace = world.crash_run(play, [At(ASKED, min(nth, len(calls))), *more], answers=said)
     control(trace, was_killed(ASKED), resumed(), requests_at_least(2))
     expect(trace, pending_calls_are_settled())
+
+
+@check("FLOW-03")
+def test_flow_03_a_question_that_stood_for_a_while_is_not_lost(world: World) -> None:
+    """Killed while the operator has been thinking for half a second: there was time to record what is asked."""
+    play = script(reply("To work.", *deletions(2)), DONE)
+    with world.episode(play, at=[At(ASKED, 1, HOLD)]) as episode:
+        episode.prompt()
+        episode.quiet(0.5)
+        episode.kill()
+        episode.resume()
+        episode.proceed()
+        episode.follow_up()
+        trace = episode.trace
+    control(trace, was_killed(), asked_each(["c1"]), resumed(), requests_at_least(2))
+    expect(trace, pending_calls_are_settled(recorded=True))
 
 
 CANCELLED_AT = (REQUEST, EVENT, ASKED, ENTERED, EFFECT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from conformance.invariants.acknowledged import ended, leaves
+from conformance.invariants.acknowledged import ended, holds_text, leaves
 from conformance.invariants.facts import (
     ScriptedCall,
     ends,
@@ -13,6 +13,7 @@ from conformance.invariants.facts import (
     next_main,
     posture,
     questions,
+    replies_with,
     tells,
     turn_starts,
 )  # fmt: skip
@@ -109,11 +110,16 @@ def doubt_is_asked(trace: Trace, label: str) -> Findings:
 
 
 @predicate
-def pending_calls_are_settled(trace: Trace) -> Findings:
-    """A call that a kill left unanswered is not run without a new answer, and not lost: as the posture says."""
+def pending_calls_are_settled(trace: Trace, recorded: bool = False) -> Findings:
+    """A call that a kill left unanswered is not run without a new answer, and not lost: as the posture says.
+
+    Unless there was time to record it, a call that was forgotten with its whole reply is left to SESS-02.
+    """
     for kill in trace.of(LifeKilled):
         for asked in _pending_at(trace, kill):
             yield from _ran_unasked(trace, asked, kill)
+            if not recorded and _forgotten_with_its_reply(trace, asked, kill):
+                continue
             if posture(trace, "pending_after_crash", "reask") == "reask":
                 yield from _asked_again_once(trace, asked, kill)
             else:
@@ -131,6 +137,12 @@ def _ran_unasked(trace: Trace, asked: Asked, kill: LifeKilled) -> Findings:
         allows = [a for a in trace.of(Answered) if a.allows and a.nonce == asked.nonce and kill.seq < a.seq < entry.seq]
         if entry.seq > kill.seq and not allows:
             yield entry.seq, f"{entry.tool} was pending at the crash, and ran without a new approval"
+
+
+def _forgotten_with_its_reply(trace: Trace, asked: Asked, kill: LifeKilled) -> bool:
+    request = next((r for r in main_requests(trace, asked.session) if r.seq > kill.seq), None)
+    texts = [reply.text for reply in replies_with(trace, asked.nonce) if reply.text]
+    return request is not None and bool(texts) and not any(holds_text(request, text) for text in texts)
 
 
 def _asked_again_once(trace: Trace, asked: Asked, kill: LifeKilled) -> Findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from worlds import MINIATURE, Open
@@ -43,3 +44,32 @@ def test_without_a_leak_nothing_is_tried_again(opened: Open) -> None:
     with recording(Ledger(["PERM-01"])):
         a_refusal_holds(world=opened(MINIATURE))
     assert [len(lives) for lives in pids] == [1]
+
+
+class Dice:
+    """Hypothesis's `data`, each draw another number."""
+
+    def __init__(self) -> None:
+        self.thrown = 0
+
+    def draw(self, _strategy: object, _label: object = None) -> int:
+        self.thrown += 1
+        return self.thrown
+
+
+@_replayed
+def draws_and_fails(world: World, data: Any) -> None:
+    """Draw twice; violated in whatever life."""
+    seen.append((data.draw("any"), data.draw("any")))
+    expect(world.run(reply(call("c1", "wipe", target="a")), reply("Done.")), ran_nothing(["c1"]))
+
+
+seen: list[tuple[int, int]] = []
+
+
+def test_what_is_tried_again_is_the_same_example(opened: Open) -> None:
+    dice = Dice()
+    with recording(Ledger(["PERM-01"])), pytest.raises(Violated):
+        draws_and_fails(world=opened(MINIATURE), data=dice)
+    assert seen == [(1, 2), (1, 2)]
+    assert dice.thrown == 2
