@@ -288,12 +288,18 @@ async def _serve() -> None:
 
 def serve() -> None:
     """Speak ACP on stdin and stdout until EOF, SIGTERM or SIGINT."""
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR)
+    quiet()
     asyncio.run(_serve())
+
+
+def quiet() -> None:
+    """Log errors alone, to stderr; once in a process."""
+    logging.basicConfig(stream=sys.stderr, level=logging.ERROR)
 
 
 def preload(setup: dict[str, Any]) -> None:
     """Prepare a process for forking lives that call `serve`: see `warm`."""
     from reference_harness.faces.warm import preload as warm  # only a forking host needs it
 
+    quiet()
     warm(setup)
