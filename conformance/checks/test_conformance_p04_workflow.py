@@ -117,6 +117,7 @@ def doubt(world: World, stop: str) -> Trace:
             episode.send_prompt()
             episode.until(asked_about("n1"))
             episode.cancel()
+            episode.quiet(0.3)  # a cancel that is still at work must not hit the next turn: that is not this row's
         episode.extend(script(reply(call("d1", "wipe", target="fourth")), *([DONE] if stop == "kill" else [])))
         episode.prompt()
         if stop == "kill":
