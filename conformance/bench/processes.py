@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, NamedTuple
@@ -46,9 +47,24 @@ def become_subreaper() -> None:
 
 def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, known as the bench's own. Raises OSError."""
-    process: subprocess.Popen[bytes] = subprocess.Popen(command, start_new_session=True, **options)
+    with _sigint_not_ignored():
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, start_new_session=True, **options)
     started.add(process.pid)
     return process
+
+
+@contextlib.contextmanager
+def _sigint_not_ignored() -> Iterator[None]:
+    """A shell starts its background jobs with SIGINT ignored, and so would a harness below them."""
+    here = threading.current_thread() is threading.main_thread()
+    ignored = here and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def reap(process: subprocess.Popen[bytes], seconds: float = 5.0) -> int | None:

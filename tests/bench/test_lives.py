@@ -187,6 +187,18 @@ def test_sigint_goes_to_the_harness_s_own_process(opened: Open, way: str) -> Non
         assert (sent.signal, sent.life, sent.seq < ended.seq) == ("SIGINT", 1, True)
 
 
+def test_sigint_reaches_a_harness_below_a_background_job(opened: Open) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        world = opened(ODD, spawned=True)
+        with world.episode(IDLE, fresh=True) as episode:
+            episode.send_prompt("hang")
+            assert episode.interrupt().how == "died"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_pid_is_the_harness_s_own(opened: Open, way: str) -> None:
     world = opened(ODD, spawned="spawned" in way, bare="bare" in way)
