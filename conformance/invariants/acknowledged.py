@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.invariants.facts import labelled, main_requests, posture, replies_with, tells
+from conformance.invariants.facts import labelled, main_requests, posture, replies_with, strings, tells
 from conformance.trace import (
     Asked,
     Observation,
@@ -28,21 +28,9 @@ WORK = ("agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_up
 # --- reading requests
 
 
-def leaves(value: Any) -> Iterator[str]:
-    """Every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from leaves(one)
-    elif isinstance(value, Sequence):
-        for one in value:
-            yield from leaves(one)
-
-
 def holds_text(request: Requested, text: str) -> bool:
     """True if a text stands in the request, character for character."""
-    return any(text in leaf for leaf in leaves(request.body))
+    return any(text in leaf for leaf in strings(request.body))
 
 
 def arguments_in(value: Any, nonce: str) -> Any:

@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from conformance.invariants.facts import entries, labelled, main_requests, questions, text_of
-from conformance.invariants.rounds import Block, Round, messages, rounds, said, size, strings, whole
+from conformance.invariants.facts import entries, labelled, main_requests, questions, strings, text_of
+from conformance.invariants.rounds import Block, Round, messages, rounds, said, size, whole
 from conformance.judging import predicate
 from conformance.trace import (
     Illformed,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.invariants.everywhere import equal
-from conformance.invariants.facts import effects, ends, entries, labelled, main_requests, turn_starts
+from conformance.invariants.facts import effects, ends, entries, labelled, main_requests, strings, turn_starts
 from conformance.judging import predicate
 from conformance.trace import (
     Asked,
@@ -294,22 +294,11 @@ def ran_without_arguments(trace: Trace, tool: str) -> Findings:
 def texts_in_history(trace: Trace, texts: Sequence[str]) -> Findings:
     """The last main request holds each of these texts, whole, in what the assistant said."""
     requests = main_requests(trace)
-    said = list(_strings(requests[-1].body.get("messages"))) if requests else []
+    said = list(strings(requests[-1].body.get("messages"))) if requests else []
     for text in texts:
         if not any(text.strip() in one for one in said):
             where = requests[-1].seq if requests else -1
             yield where, f"the text {text[:80]!r} of a lawful stream is not in the history"
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _strings(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _strings(part)
 
 
 @predicate

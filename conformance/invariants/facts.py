@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.trace import (
@@ -115,3 +115,15 @@ def replies_with(trace: Trace, nonce: str) -> list[Replied]:
 def names(calls: Iterable[ScriptedCall]) -> str:
     """Calls as a reader knows them."""
     return ", ".join(f"{c['tool']} ({c['label']})" for c in calls) or "none"
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from strings(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from strings(part)

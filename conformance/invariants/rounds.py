@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from conformance.invariants.facts import strings
 from conformance.trace import (
     Configured,
     Requested,
@@ -66,18 +67,6 @@ def whole(trace: Trace) -> list[tuple[Round, Requested, Requested]]:
 
 
 # --- what stands in a request
-
-
-def strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from strings(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from strings(part)
 
 
 def said(request: Requested) -> str:

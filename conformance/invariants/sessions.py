@@ -11,7 +11,6 @@ from conformance.invariants.acknowledged import (
     call_of,
     ended,
     holds_text,
-    leaves,
 )  # fmt: skip
 from conformance.invariants.facts import (
     effects,
@@ -23,6 +22,7 @@ from conformance.invariants.facts import (
     posture,
     questions,
     replies_with,
+    strings,
     turn_starts,
 )  # fmt: skip
 from conformance.judging import predicate
@@ -80,7 +80,7 @@ def _still_shown(trace: Trace, load: Loading, one: Acknowledged) -> bool:
     if one.result:
         shown = _replayed(trace, load).get(one.mark)
         return shown is not None and shown.update.get("status") == "completed"
-    texts = [text for update in _replay(trace, load) for text in leaves(update.update)]
+    texts = [text for update in _replay(trace, load) for text in strings(update.update)]
     return one.mark in "".join(texts)
 
 

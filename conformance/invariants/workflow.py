@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from conformance.invariants.acknowledged import ended, holds_text, leaves
+from conformance.invariants.acknowledged import ended, holds_text
 from conformance.invariants.facts import (
     ScriptedCall,
     ends,
@@ -14,6 +14,7 @@ from conformance.invariants.facts import (
     posture,
     questions,
     replies_with,
+    strings,
     tells,
     turn_starts,
 )  # fmt: skip
@@ -93,7 +94,7 @@ def doubt_is_told_apart(trace: Trace, label: str, others: Sequence[str]) -> Find
 
 def _told(request: Requested, nonce: str) -> str:
     """The text by which a call is told, without what varies; "" if it is not told."""
-    flat = (leaf for leaf in leaves(request.body) if nonce in leaf and leaf != nonce)
+    flat = (leaf for leaf in strings(request.body) if nonce in leaf and leaf != nonce)
     text = request.results.get(nonce) or next(flat, "")
     return shape(text.replace(nonce, "")).strip()
 
