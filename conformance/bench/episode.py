@@ -43,7 +43,7 @@ class Episode:
             self._run.take(*await self._world.warm())
 
     def finish(self) -> None:
-        """Leave the stage: a life of its own ends, the warm one stays unless it is in disorder."""
+        """Leave the stage: a life of its own ends; on the shared home the last life stays, unless it is in disorder."""
         self._world.do(self._finish())
 
     async def _finish(self) -> None:
@@ -56,29 +56,39 @@ class Episode:
                     session=session.label,
                     text=f"script: {session.player.position} of {len(session.player.steps)} steps were asked for",
                 )
-        disorder = any(not turn.done() for turn in run.unfinished)
-        if self._alone or disorder or run.life is None:
-            if run.life is not None:
-                await run.bury(expected=True, grace=0)
-            processes.end_strays(run.left_before)
-            if not self._alone:
-                await world.drop_warm()
+        if self._shareable():
+            self._leave_warm()
         else:
-            await self._leave_warm()
+            await self._end_life()
         for session in run.sessions.values():
             world.approver.forget(session)
             world.disown(session)
         for home in self._homes:
             world.forget_home(home)
 
-    async def _leave_warm(self) -> None:
-        life = self._run.life
-        assert life is not None
+    def _shareable(self) -> bool:
+        """Whether the life on stage may serve the next run: nothing is unfinished, and it runs as any other would."""
+        run = self._run
+        as_others = not self._alone and not self._world.harness.needs_launch(run.config)
+        return as_others and run.life is not None and all(turn.done() for turn in run.unfinished)
+
+    def _leave_warm(self) -> None:
+        life, home = self._run.life, self._run.home
+        assert life is not None and home is not None
         for session in self._run.sessions.values():
             life.sessions.pop(session.harness_id, None)
             if self._world.harness.closes_sessions and life.connection is not None:
                 life.connection.request("session/close", {"sessionId": session.harness_id})
         life.stage = None
+        self._world.share(life, home)
+
+    async def _end_life(self) -> None:
+        run = self._run
+        if run.life is not None:
+            await run.bury(expected=True, grace=0)
+        processes.end_strays(run.left_before)
+        if not self._alone:
+            await self._world.drop_warm()
 
     # --- what is known
 

@@ -55,11 +55,12 @@ def _remove_left(path: Path) -> None:
 
 @dataclass
 class Home:
-    """Folders are fresh and private; `token` stands in the model URL."""
+    """Folders are fresh and private; `token` stands in the model URL. `used`: sessions opened here."""
 
     root: Path
     token: str
     port: int
+    used: int = 0
     _workspaces: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:

@@ -49,7 +49,6 @@ class Life:
         self.info: Message = {}
         self.code: int | None = None
         self.code_of: Callable[[], Awaitable[int | None]] = _unknown
-        self.used = 0
         self.left_before: frozenset[int] = frozenset()
         self.cleanup: list[Callable[[], None]] = []
         self._turns: dict[int, tuple[Session, int, bool]] = {}

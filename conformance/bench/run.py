@@ -177,7 +177,7 @@ class Run:
         session.harness_id = result["sessionId"]
         self.life.sessions[session.harness_id] = session
         self.life.opening = None
-        self.life.used += 1
+        self.home.used += 1
         self.stage.seen(SessionOpened, session=label, harness_id=session.harness_id)
         await self._set_mode(session)
         return label

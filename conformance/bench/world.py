@@ -23,7 +23,7 @@ from conformance.bench.http import Exchange, HttpServer
 from conformance.bench.launch import Launcher
 from conformance.bench.life import Life
 from conformance.bench.model import ScriptedModel
-from conformance.bench.plan import ALLOW, Answers, At
+from conformance.bench.plan import ALLOW, KILL_PROCESS, Answers, At
 from conformance.bench.run import Run
 from conformance.bench.script import Reply, Script, Step, reply
 from conformance.bench.session import Session
@@ -36,7 +36,7 @@ from conformance.contract.values import Config
 from conformance.trace import Trace
 
 T = TypeVar("T")
-RECYCLE = 150  # sessions after which a warm life is replaced
+RECYCLE = 150  # sessions after which a warm life and its home are replaced
 FOLLOW_UP = "Thank you. Is there anything else?"
 
 
@@ -182,15 +182,19 @@ class World:
         return await self.launcher.launch(home, config)
 
     async def warm(self) -> tuple[Life, Home]:
-        """The life that is shared by runs which kill nothing."""
-        if self._warm is not None and (not self._warm[0].alive or self._warm[0].used >= RECYCLE):
+        """The life, and the home, that runs share; one that is killed leaves the life behind it to the next run."""
+        if self._warm is not None and (not self._warm[0].alive or self._warm[1].used >= RECYCLE):
             await self.drop_warm()
         if self._warm is None:
             self._warm = await self._new_life(Config())
         return self._warm
 
+    def share(self, life: Life, home: Home) -> None:
+        """Make this life the warm one: it stands on the warm home, in the place of one that was killed or ended."""
+        self._warm = (life, home)
+
     async def drop_warm(self) -> None:
-        """End the shared life."""
+        """End the shared life and forget its home."""
         if self._warm is not None:
             life, home = self._warm
             self._warm = None
@@ -265,9 +269,11 @@ class World:
                 watch_events: bool = False) -> Iterator[Episode]:  # fmt: skip
         """A run in the hands of the check. With `script` a first session is open at once.
 
-        `fresh`: a life and home of its own (always so where a kill is planned or the config needs a launch).
+        `fresh`: a home of its own, and lives that no other run has used or will use (always so where the process is
+        killed without its children, which would live on, or where the config needs a launch).
         """
-        alone = fresh or self._force_fresh or bool(at) or self.harness.needs_launch(config)
+        orphans = any(one.action == KILL_PROCESS for one in at)
+        alone = fresh or self._force_fresh or orphans or self.harness.needs_launch(config)
         self.used_warm |= not alone
         run = Run(self, f"run{next(self._runs)}", tuple(at), answers)
         run.stage.watch_events = watch_events
@@ -298,9 +304,9 @@ class World:
         return first, second
 
     def crash_run(self, script: Script, at: Sequence[At], *, answers: Answers = ALLOW, config: Config = Config(),
-                  tools: Sequence[Canary] = STANDARD) -> Trace:  # fmt: skip
+                  tools: Sequence[Canary] = STANDARD, fresh: bool = False) -> Trace:  # fmt: skip
         """Play a script, be killed as planned, resume and go on until the work is done or nothing is left to do."""
-        with self.episode(script, answers=answers, config=config, tools=tools, at=at) as episode:
+        with self.episode(script, answers=answers, config=config, tools=tools, at=at, fresh=fresh) as episode:
             episode.prompt()
             while episode.crashed:
                 loaded = episode.resume()
@@ -329,6 +335,7 @@ class _Fresh:
         self._world = world
 
     def __enter__(self) -> None:
+        self._world.do(self._world.drop_warm())  # whatever is wrong with it, no other run shall meet it
         self._world._force_fresh = True
 
     def __exit__(self, *_: object) -> None:

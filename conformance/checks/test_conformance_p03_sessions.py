@@ -78,7 +78,7 @@ def test_sess_01_a_clean_session_resumes_word_for_word(world: World, said: str) 
         ),
         reply("And one that fails.", call("c4", "broken", target=said)), reply(f"{said} {ODD} is done."),
     )  # fmt: skip
-    with world.episode(play, tools=(*STANDARD, BINARY), fresh=True) as episode:
+    with world.episode(play, tools=(*STANDARD, BINARY)) as episode:
         episode.prompt(f"Please work on {said} {ODD}")
         episode.follow_up()
         control(episode.trace, script_played(), told(), requests_at_least(4))
@@ -90,9 +90,9 @@ def test_sess_01_a_clean_session_resumes_word_for_word(world: World, said: str) 
     expect(trace, history_unchanged(), nothing_acknowledged_missing())
 
 
-def killed(world: World, play: Script, at: list[At], given_answers: Answers) -> None:
+def killed(world: World, play: Script, at: list[At], given_answers: Answers, *, fresh: bool = False) -> None:
     """One run with these kills: it resumes, goes on, and forgets nothing."""
-    trace = world.crash_run(play, at, answers=given_answers)
+    trace = world.crash_run(play, at, answers=given_answers, fresh=fresh)
     control(trace, was_killed(at[0].boundary))
     expect(trace, resumed(), resumed_session_works())
     control(trace, asked_for_after_last_load())
@@ -109,7 +109,7 @@ def test_sess_02_killed_at_every_boundary_it_forgets_nothing(world: World, mode:
     if mode != "refused":
         control(unkilled, ran_once_each(), told_as_done())
     for at in everywhere:
-        killed(world, play, [at], MODES[mode])
+        killed(world, play, [at], MODES[mode], fresh=True)  # the first session of a home is written like no other
 
 
 SURE = [At(name, nth) for name in ("request", "tool_entered", "effect_done", "result_unread") for nth in (1, 2)]
@@ -133,7 +133,7 @@ def test_sess_02_again_and_again(world: World, size: int, first: At, more: list[
 @examples(0.6)
 def test_sess_02_a_torn_tail_is_no_end(world: World, first: At, second: At) -> None:
     """As above, and each crash leaves half of a further record behind the last line of every journal."""
-    with world.episode(work(2), at=[first, second] if first != second else [first]) as episode:
+    with world.episode(work(2), at=[first, second] if first != second else [first], fresh=True) as episode:
         episode.prompt()
         while episode.crashed:
             episode.tear()
