@@ -116,8 +116,8 @@ def bounds(world: World) -> Iterator[Bound]:
         elif name == "cost":
             yield priced(world)
         else:
-            slow = (*(t for t in STANDARD if t is not SLOW), replace(SLOW, seconds=0.2))
-            yield Bound(name, Limits(time=0.5), Limits(time=600), tool="slow", tools=slow)
+            slow = (*(t for t in STANDARD if t is not SLOW), replace(SLOW, seconds=0.1))
+            yield Bound(name, Limits(time=0.3), Limits(time=600), tool="slow", tools=slow)
 
 
 @lru_cache(maxsize=4)
@@ -307,14 +307,14 @@ def _last_of_each(boundaries: Sequence[At]) -> list[At]:
 
 @check("BUDG-07")
 def test_budg_07_time_spent_before_a_crash_counts_after_it(world: World) -> None:
-    """Two seconds, tools that take 0.3, killed behind the fourth: what is left holds three more starts, not six."""
+    """1.2 seconds, tools that take 0.2, killed behind the fourth: what is left holds two more starts, not six."""
     world.needs("time", "resume")
-    tools = (*(t for t in STANDARD if t is not SLOW), replace(SLOW, seconds=0.3))
-    play, config = calling("slow", 12), Config(limits=Limits(time=2.0))
+    tools = (*(t for t in STANDARD if t is not SLOW), replace(SLOW, seconds=0.2))
+    play, config = calling("slow", 12), Config(limits=Limits(time=1.2))
     control(once(world.run, script=play, config=config, tools=tools, fence=False), stopped_short(13))
     trace = world.crash_run(play, [At("effect_done", 4)], config=config, tools=tools)
     control(trace, was_killed("effect_done"), resumed())
-    expect(trace, spent_within("time", 8))
+    expect(trace, spent_within("time", 7))
 
 
 # --- BUDG-09
