@@ -38,6 +38,7 @@ from reference_harness.records import (
     ToolsRegistered,
 )  # fmt: skip
 from reference_harness.registry import Registry
+from reference_harness.retries import Retries
 from reference_harness.session import Settings, Transcript
 from reference_harness.settings import merge
 from reference_harness.store import Lease, SQLiteStore, Store, check_id
@@ -58,9 +59,10 @@ def state_folder() -> Path:
 class Session:
     """One conversation: folds over its journal, its tools, and at most one running turn."""
 
-    def __init__(self, id_: str, store: Store, lease: Lease, model: Model) -> None:
+    def __init__(self, id_: str, store: Store, lease: Lease, model: Model, retries: Retries) -> None:
         self.id = id_
         self.model = model
+        self.retries = retries
         self.client: Client = Silent()
         self.transcript, self.settings, self.workflow = Transcript(), Settings(), Workflow()
         self.budget, self.attempts = Budget(model.name), compaction.Attempts()
@@ -255,8 +257,8 @@ class Harness:
     async def new_session(self, cwd: str, servers: Sequence[Server] = (), config: Any = None) -> Session:
         """Begin a session."""
         settings = merge(Config(), config or {})
-        id_ = secrets.token_hex(16)
-        session = Session(id_, self.store, self.store.lease(id_), self.model)
+        retries, id_ = Retries.from_environment(), secrets.token_hex(16)
+        session = Session(id_, self.store, self.store.lease(id_), self.model, retries)
         session.journal.note(Opened(cwd, self.model.name), Configured(settings))
         return await self._start(session, servers)
 
@@ -270,7 +272,7 @@ class Harness:
         lease = self.store.lease(id_)
         try:
             entries = self.store.read(id_)
-            session = Session(id_, self.store, lease, self.model)
+            session = Session(id_, self.store, lease, self.model, Retries.from_environment())
             session.journal.replay(entries)
             settings = merge(session.settings.config, config or {})
         except BaseException:

@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from reference_harness.harness import Session
     from reference_harness.workflow import CallView
 
-TRIES = 4
-FIRST_WAIT = 0.05
-LONGEST_WAIT = 1.0
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
@@ -137,16 +134,17 @@ class Turn:
 
     async def ask_model(self) -> None:
         """Send the conversation, again if the reply is lost; what was sent and what it cost is on record."""
-        for attempt in range(1, TRIES + 1):
+        retries = self.session.retries
+        for attempt in range(1, retries.tries + 1):
             body, number = self._prepare(attempt)
             meter = Meter()
             try:
                 reply = await self.session.model.reply(body, self._shower(), meter)
             except ModelFault as fault:
                 self._lost(number, str(fault), meter, len(body))
-                if not fault.retryable or attempt == TRIES:
+                if not fault.retryable or attempt == retries.tries:
                     raise
-                await asyncio.sleep(min(LONGEST_WAIT, max(fault.wait, FIRST_WAIT * 3 ** (attempt - 1))))
+                await asyncio.sleep(retries.pause(attempt, fault.wait))
             except asyncio.CancelledError:
                 self._lost(number, "cancelled", meter, len(body))
                 raise
