@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import msgspec
 from reference_harness.registry import ToolInfo
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
+    import jsonschema_rs
 
 MAX_RESULT = 100_000  # characters of a result that the model gets
 DEFAULT_TIME_LIMIT = 600.0
@@ -40,22 +40,21 @@ def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
     """Why the arguments do not fit the tool's schema; empty if they do. A schema that is none fits nothing."""
     try:
         validator = _validator(msgspec.json.encode(tool.schema))
-        problems = sorted(validator.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path)))
+        problems = sorted(validator.iter_errors(dict(arguments)), key=lambda error: list(map(str, error.instance_path)))
     except Exception as broken:  # noqa: BLE001 - schemas are foreign: whatever they cause, nothing runs
         return f"its input schema is not usable ({type(broken).__name__})"
-    return "; ".join(f"{error.json_path}: {error.message[:200]}" for error in problems[:3])
+    return "; ".join(f"{_path(error.instance_path)}: {error.message[:200]}" for error in problems[:3])
+
+
+def _path(keys: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 @functools.lru_cache(maxsize=4096)
-def _validator(schema: bytes) -> Validator:
-    import jsonschema  # at the first call, not at start
-    import referencing
+def _validator(schema: bytes) -> jsonschema_rs.Validator:
+    import jsonschema_rs  # at the first call, not at start
 
-    document = msgspec.json.decode(schema)
-    kind = jsonschema.validators.validator_for(document, default=jsonschema.Draft202012Validator)
-    kind.check_schema(document)
-    registry: referencing.Registry[Any] = referencing.Registry()  # resolves nothing over the network
-    return kind(document, registry=registry)
+    return jsonschema_rs.validator_for(msgspec.json.decode(schema), offline=True)
 
 
 def bounded(text: str) -> str:

@@ -15,7 +15,7 @@ from reference_harness.anthropic_model import DEFAULT_MODEL, AnthropicModel, tls
 from reference_harness.harness import Harness
 
 _MODULES = (
-    "anthropic", "anthropic.types", "httpx2", "jsonschema", "referencing", "mcp", "mcp.client.stdio",
+    "anthropic", "anthropic.types", "httpx2", "jsonschema_rs", "mcp", "mcp.client.stdio",
     "mcp.client.streamable_http", "mcp.shared.jsonrpc_dispatcher", "reference_harness.faces.acp",
 )  # fmt: skip
 
@@ -25,6 +25,7 @@ def preload(setup: Mapping[str, Any]) -> None:
     for module in _MODULES:
         importlib.import_module(module)
     tls()
+    importlib.import_module("mcp.types").CallToolRequest.model_rebuild()  # else it is built at the first call
     if setup.get("model_url"):
         with suppress(Exception):
             asyncio.run(asyncio.wait_for(_warm_turn(setup), 5.0))

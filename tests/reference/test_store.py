@@ -82,7 +82,7 @@ def test_a_second_writer_is_refused_by_lease_and_by_key(tmp_path):
 
 def test_starting_imports_neither_sdk_and_never_the_suite():
     code = ("import reference_harness.faces.cli, reference_harness.faces.acp, sys; "
-            "print([m for m in ('anthropic', 'mcp', 'conformance', 'jsonschema') if m in sys.modules])")  # fmt: skip
+            "print([m for m in ('anthropic', 'mcp', 'conformance', 'jsonschema_rs') if m in sys.modules])")  # fmt: skip
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
