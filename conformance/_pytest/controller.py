@@ -28,6 +28,7 @@ class Controller:
         self.options = options
         self.ledger = Ledger()
         self.facts: dict[str, Any] = {}
+        self.installed: dict[str, Any] = {}
         self.fatal = ""
         self.report: Report | None = None
         self.broken: list[str] = []
@@ -57,6 +58,9 @@ class Controller:
             return
         if "fatal" in data:
             self._stop(data["fatal"])
+            return
+        if "observed" in data:
+            self.installed = data["observed"]
             return
         self.facts = data["facts"] or self.facts
         self.ledger.merge(Ledger.from_json(data["ledger"]))
@@ -111,6 +115,7 @@ class Controller:
             seed=str(self.config.getoption("hypothesis_seed", None) or "derandomised"),
             known_failures=tuple(met(self.options.known, rows, self.options.today)),
             notes=tuple(notes),
+            as_installed=self.installed,
         )
         self.report = write(self.options.report, draft, self.ledger, self.options.store)
 

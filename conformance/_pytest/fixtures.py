@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
 from conformance.contract.errors import ConformanceError
+
+OBSERVED = pytest.StashKey[dict[str, Any]]()
 
 
 class CannotOpen(Exception):  # noqa: N818
@@ -37,6 +39,38 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def installed(request: pytest.FixtureRequest, world: Any) -> Iterator[Any]:
+    """A world around the same harness as its maker ships it. Skips where the adapter does not say how that is."""
+    from conformance.bench.world import World  # noqa: PLC0415  as above
+
+    if not world.harness.installed:
+        pytest.skip("the adapter does not say how the harness runs as installed (key `installed`)")
+    try:
+        opened = World.around(world.name, world.harness.start.as_installed())
+    except ConformanceError as bad:
+        request.node.stash[OBSERVED] = unobserved(world.harness.installed, bad)
+        pytest.skip(f"as installed it did not start: {bad}")
+    opened.harness.configuration = world.harness.installed
+    yield opened
+    opened.close()
+
+
+def unobserved(configuration: str, why: BaseException) -> dict[str, Any]:
+    """What stands in the report where the harness as installed could not be looked at."""
+    return {"configuration": configuration, "sentence": f"could not be observed: {str(why)[:500]}"}
+
+
+@pytest.fixture
+def observed(request: pytest.FixtureRequest) -> Callable[[Mapping[str, Any]], None]:
+    """Take down what was seen for the report, beside all verdicts."""
+
+    def take(what: Mapping[str, Any]) -> None:
+        request.node.stash[OBSERVED] = dict(what)
+
+    return take
 
 
 def _seen(config: pytest.Config) -> AbstractContextManager[Any]:

@@ -33,6 +33,9 @@ def summary(report: Report, options: Options) -> Iterator[str]:
     yield ""
     yield from _table(report.verdicts)
     yield ""
+    if report.as_installed:
+        there = report.as_installed
+        yield from textwrap.wrap(f"as installed ({there['configuration']}): {there['sentence']}", WIDTH)
     yield from _failures(report, options)
     yield from _not_tested(report.verdicts)
     yield from textwrap.wrap(f"report: {os.path.relpath(options.report / 'index.html')}", WIDTH)

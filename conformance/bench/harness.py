@@ -28,6 +28,7 @@ class Harness:
         self.name, self.version, self.configuration, self.patience = asked, "unknown", "default", 10.0
         self.capabilities: frozenset[str] = frozenset()
         self.posture: dict[str, Any] = {}
+        self.installed = ""
         self.methods: frozenset[str] = frozenset()
         self.session_config = self.closes_sessions = False
         self.notes: list[str] = []
@@ -48,6 +49,8 @@ class Harness:
         )
         self.patience = float(ours.get("patience") or (manifest.patience if manifest else 10.0))
         self.capabilities = _capabilities(offered, ours, self.start)
+        self.installed = manifest.installed.configuration if manifest and manifest.installed else ""
+        self.installed = self.installed or str(ours.get("installed") or "")
         self.posture = dict(ours.get("posture") or {}) | dict(manifest.posture if manifest else {})
         self.methods = frozenset(str(m).removeprefix("_conformance/") for m in ours.get("methods") or ())
         self.session_config = bool(ours.get("session_config"))

@@ -94,7 +94,7 @@ class Launcher:
             pid, stop, _ = await self._take_listener()
             zygote.is_inside(pid)
             self._zygote_stops.append(stop)
-        setup = asdict(home.setup(self.start.dialect, self.start.model))
+        setup = asdict(self.start.setup(home))
         await zygote.preload(setup | {"model_url": f"http://127.0.0.1:{self._port()}/h/warm"}, START)
         if zygote.threads != 1:
             self.spawn_reason = (

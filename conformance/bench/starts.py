@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from conformance.bench.homes import Home
 from conformance.bench.player import Patterns
 from conformance.contract.launch import Launch, launch, merge, settings
 from conformance.contract.manifest import Manifest
-from conformance.contract.values import Config
+from conformance.contract.values import Config, Setup
 from conformance.environments import npm_for, python_for
 from conformance.resolve import AdapterPlug, ManifestPlug, resolve
 
@@ -44,6 +44,12 @@ class Start:
     places: Mapping[str, str] = field(default_factory=dict)
     host_env: Mapping[str, str] = field(default_factory=dict)
     patterns: Patterns = Patterns()
+    installed: bool = False
+
+    def as_installed(self) -> Start:
+        """The same harness as its maker ships it. Raises ManifestError if the manifest does not say how that is."""
+        manifest = self.manifest.as_installed() if self.manifest else None
+        return replace(self, manifest=manifest, installed=True)
 
     @property
     def auth_method(self) -> str:
@@ -65,13 +71,17 @@ class Start:
         """What the manifest wants in `_meta` of session/new."""
         return self._launch(home, self._known(config)).meta if self.manifest else {}
 
+    def setup(self, home: Home) -> Setup:
+        """What a life of this harness gets."""
+        return replace(home.setup(self.dialect, self.model), installed=self.installed)
+
     def command(self, home: Home, config: Config) -> list[str]:
         """The command line of a spawned life."""
         return list(self._launch(home, self._known(config)).argv) if self.manifest else list(self.adapter)
 
     def env(self, home: Home, config: Config = Config()) -> dict[str, str]:
         """The environment of a life, on top of the clean one."""
-        setup = {"CONFORMANCE_SETUP": json.dumps(asdict(home.setup(self.dialect, self.model)))}
+        setup = {"CONFORMANCE_SETUP": json.dumps(asdict(self.setup(home)))}
         return dict(self._launch(home, self._known(config)).env) if self.manifest else setup
 
     def write_files(self, home: Home, config: Config = Config()) -> None:

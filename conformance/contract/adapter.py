@@ -41,7 +41,9 @@ class Adapter:
 
     Class attributes say what no method can: `name`, `version`, the `configuration` claimed for,
     `capabilities` (words of the capability table), `posture` (words of the posture table),
-    `patience` in seconds (how long "bounded time" is, at most 60).
+    `patience` in seconds (how long "bounded time" is, at most 60), and `installed`: in words, how the harness runs as
+    its maker ships it, where that is looser than what is claimed. A life whose `setup.installed` is true runs so; what
+    it does stands in the report as a line of its own.
     """
 
     name: ClassVar[str] = ""
@@ -50,6 +52,7 @@ class Adapter:
     capabilities: ClassVar[frozenset[str]] = frozenset()
     posture: ClassVar[Mapping[str, Any]] = {}
     patience: ClassVar[float] = 10.0
+    installed: ClassVar[str] = ""
 
     @classmethod
     def preload(cls, warm: Setup) -> None:

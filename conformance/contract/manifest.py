@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ SETTINGS = (
 ROOTS = ("{home}/", "{workspace}/", "{state_dir}/")
 KEYS = (
     "harness", "version", "configuration", "command", "dialect", "model", "env", "patience", "profile", "capabilities",
-    "posture", "install", "fork", "files", "auth", "modes", "tools", "config", "requests", "compact",
+    "posture", "install", "fork", "files", "auth", "modes", "tools", "config", "requests", "compact", "installed",
 )  # fmt: skip
 _NPM = re.compile(r"(@[\w.-]+/)?[\w.-]+@\d[\w.+-]*")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -106,6 +106,16 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class Installed:
+    """The harness as its maker ships it: `env` and `files` replace the manifest's, `ask` is the mode to set, if any."""
+
+    configuration: str
+    env: Mapping[str, str]
+    files: Files = field(default_factory=dict)
+    ask: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A checked manifest. `source` is its file; templates are not filled in yet.
 
@@ -134,6 +144,15 @@ class Manifest:
     config: Mapping[str, Setting] = field(default_factory=dict)
     requests: Requests = Requests()
     compact_prompt: str = ""
+    installed: Installed | None = None
+
+    def as_installed(self) -> Manifest:
+        """The same harness, without what is claimed for. Raises ManifestError if the manifest does not say how."""
+        if self.installed is None:
+            raise ManifestError(f"{self.source}: installed: missing. Say how the harness runs as it is shipped")
+        there = self.installed
+        modes = {"ask": there.ask} if there.ask else {}
+        return replace(self, configuration=there.configuration, env=there.env, files=there.files, modes=modes)
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -177,6 +196,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
         config=_config(top.table("config")),
         requests=_requests(top.table("requests")),
         compact_prompt=top.table("compact").only("prompt").text("prompt") if top.has("compact") else "",
+        installed=_installed(top.table("installed")) if top.has("installed") else None,
     )
     _has_install_where_used(manifest, top)
     return manifest
@@ -249,6 +269,13 @@ def _fork(table: Table) -> Fork:
     return fork
 
 
+def _installed(table: Table) -> Installed:
+    table.only("configuration", "env", "files", "ask")
+    if not table.body.get("env"):
+        table.fail("env", "missing. It replaces the manifest's: at least the model's address and key belong there")
+    return Installed(table.text("configuration"), _env(table), _files(table), table.text("ask", ""))
+
+
 def _modes(table: Table) -> dict[str, str]:
     table.only(*MODES)
     return {meaning: table.text(meaning) for meaning in table.body}
@@ -311,6 +338,6 @@ def _pattern(table: Table, key: str, text: str) -> re.Pattern[str]:
 
 
 def _has_install_where_used(manifest: Manifest, top: Table) -> None:
-    templates = (manifest.command, manifest.env, manifest.files, manifest.config)
+    templates = (manifest.command, manifest.env, manifest.files, manifest.config, manifest.installed)
     if not manifest.install.npm and any("install" in _used(part) for part in templates):
         top.fail("install.npm", "missing, but a template uses {install}. Pin what is to be installed there")

@@ -98,7 +98,10 @@ class Tool:
 
 @dataclass(frozen=True)
 class Setup:
-    """What one life of the harness gets. All paths are absolute; `state_dir` outlives the life."""
+    """What one life of the harness gets. All paths are absolute; `state_dir` outlives the life.
+
+    `installed`: run as the harness is installed, without what the adapter claims for (see `Adapter.installed`).
+    """
 
     model_url: str
     api_key: str
@@ -107,6 +110,7 @@ class Setup:
     home: str
     workspace: str
     state_dir: str
+    installed: bool = False
 
 
 @dataclass(frozen=True)

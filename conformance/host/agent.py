@@ -96,6 +96,7 @@ class Agent:
                     "session_config": True,
                     "configuration": kind.configuration,
                     "patience": kind.patience,
+                    **({"installed": kind.installed} if kind.installed else {}),
                 }
             },
         }

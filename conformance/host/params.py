@@ -46,14 +46,16 @@ def setup(params: Mapping[str, Any], environment: Mapping[str, str] | None = Non
 
 
 def setup_from_json(body: object) -> Setup:
-    """Read a Setup from a JSON object with exactly its fields."""
-    names = [f.name for f in fields(Setup)]
-    if not isinstance(body, dict) or set(body) != set(names) or not all(isinstance(v, str) for v in body.values()):
+    """Read a Setup from a JSON object with exactly its fields; `installed`, a boolean, may be left out."""
+    names = [f.name for f in fields(Setup) if f.name != "installed"]
+    given = body if isinstance(body, dict) else {}
+    rest = {key: value for key, value in given.items() if key != "installed"}
+    if set(rest) != set(names) or not all(isinstance(v, str) for v in rest.values()):
         raise bad(
             f"a life needs its setup, an object of strings with exactly {names}: "
             f"in _meta.conformance.setup of initialize, or in the variable {SETUP_VARIABLE}"
         )
-    return Setup(**body)
+    return Setup(**rest, installed=get(given, "installed", bool, False))
 
 
 def limits(params: Mapping[str, Any]) -> Limits:

@@ -22,6 +22,9 @@ def _lines(view: View) -> Iterator[str]:
     h = report.harness
     yield from (f"# {h.name} {h.version}: {report.claim.status}", "", f"**{report.claim.sentence}**", "")
     yield f"Configuration `{h.configuration}`, revision {report.revision}, suite {report.suite}."
+    if report.as_installed:
+        there = report.as_installed
+        yield from ("", f"As installed ({there['configuration']}), apart from the claim: {there['sentence']}")
     yield from _not_tested(view)
     yield from ("", "## Verdicts", "", f"| primitive | {' | '.join(VERDICTS)} |", "|---|" + "---:|" * len(VERDICTS))
     yield from _table(view)

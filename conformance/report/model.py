@@ -55,7 +55,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Report:
-    """One run of the suite against one harness. `quiet_windows`: [{requirement, name, seconds}]."""
+    """One run of the suite against one harness. `quiet_windows`: [{requirement, name, seconds}].
+
+    `as_installed`: what the harness does without the configuration claimed for (see
+    `conformance.invariants.installed.habits`), empty where that was not looked at. No verdict rests on it.
+    """
 
     revision: str
     harness: HarnessFacts
@@ -67,6 +71,7 @@ class Report:
     quiet_windows: tuple[Mapping[str, Any], ...] = ()
     evidence: Evidence = Evidence()
     notes: tuple[str, ...] = ()
+    as_installed: Mapping[str, Any] = field(default_factory=dict)
     suite: str = __version__
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +89,7 @@ class Report:
             "quiet_windows": [dict(w) for w in self.quiet_windows],
             "evidence": vars(self.evidence),
             "notes": list(self.notes),
+            "as_installed": dict(self.as_installed),
             "complete": True,
         }
 
@@ -102,6 +108,7 @@ class Report:
             quiet_windows=tuple(body["quiet_windows"]),
             evidence=Evidence(**body["evidence"]),
             notes=tuple(body["notes"]),
+            as_installed=body["as_installed"],
             suite=body["suite"]["version"],
         )
 

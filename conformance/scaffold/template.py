@@ -101,6 +101,8 @@ class Example(Adapter):
     configuration = "asks before every tool that is not read-only"
     # What no method below can show: it asks (turn.ask), and runs tools as callables (session.tools).
     capabilities = frozenset({"approve", "callable", "sessions"})
+    # If the harness is looser as it is installed, name that in the class attribute `installed` (a sentence), and run so
+    # where `setup.installed` is true: the report shows it beside the claim.
 
     async def start(self, setup: Setup) -> None:
         """Begin a life. `setup` has the model's address and key, HOME, the workspace, and a folder that outlives it."""

@@ -59,6 +59,12 @@ side = ["title"]
 child = ["sub-?agent"]
 [compact]
 prompt = "/compact"
+[installed]
+configuration = "as it comes"
+env = { URL = "{model_url}" }
+ask = "yolo"
+[installed.files]
+"{home}/.x/settings.json" = { model = "{model}" }
 """
 
 
@@ -251,3 +257,36 @@ def test_merge_keeps_what_only_one_side_has() -> None:
         "a": {"b": 1, "c": [1, 2], "d": 3},
         "e": 4,
     }
+
+
+def test_as_installed_replaces_what_makes_it_strict_and_nothing_else() -> None:
+    strict = parse_manifest(FULL, "full.toml")
+    loose = strict.as_installed()
+    assert (loose.configuration, dict(loose.env), dict(loose.modes)) == (
+        "as it comes", {"URL": "{model_url}"}, {"ask": "yolo"}
+    )  # fmt: skip
+    assert list(loose.files) == ["{home}/.x/settings.json"]
+    assert (loose.command, loose.posture, loose.config) == (strict.command, strict.posture, strict.config)
+
+
+def test_without_a_mode_none_is_set_as_installed() -> None:
+    text = HEAD + '[modes]\nask = "default"\n[installed]\nconfiguration = "bare"\nenv = { U = "{model_url}" }\n'
+    assert dict(parse_manifest(text, "x.toml").as_installed().modes) == {}
+
+
+@pytest.mark.parametrize(("table", "said"), [
+    ("configuration = 'bare'", "installed.env: missing"),
+    ("env = { U = 'x' }", "installed.configuration: missing"),
+    ("configuration = 'bare'\nenv = { U = '{modle_url}' }", "installed.env.U"),
+    ("configuration = 'bare'\nenv = { U = '{install}/x' }", "install.npm: missing"),
+    ("configuration = 'bare'\nenv = { U = 'x' }\nmode = 'a'", "installed.mode: unknown key"),
+])  # fmt: skip
+def test_an_ill_formed_installed_is_refused(table: str, said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(f"{HEAD}[installed]\n{table}\n", "x.toml")
+    assert said in str(caught.value)
+
+
+def test_a_manifest_that_does_not_say_how_it_is_installed_says_so() -> None:
+    with pytest.raises(ManifestError, match="installed: missing"):
+        parse_manifest(HEAD, "x.toml").as_installed()
