@@ -17,6 +17,7 @@ Main = Callable[[list[str]], int | None]
 ELSEWHERE = {  # command -> (module with a `main(arguments)`, what it does)
     "kill-matrix": ("conformance.saboteurs.matrix", "run every saboteur: which rows does each fail, and why"),
     "smoke": ("conformance.smoke", "test an adapter in seconds: what it can and cannot show"),
+    "results": ("conformance.report.results", "reports of several harnesses side by side, in Markdown"),
     "init": ("conformance.scaffold", "write a first adapter for your harness"),
 }
 JUDGES = ("conformance.invariants", "conformance.checks")  # their modules register what traces are judged by
