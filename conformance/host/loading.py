@@ -38,7 +38,11 @@ def load_module(place: str) -> ModuleType:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise AdapterError(f"adapter file {path} does not exist (current folder: {Path.cwd()})")
-    # The prefix keeps an adapter `pydantic_ai.py` apart from the library it imports.
+    # A module beside the adapter can be imported, but an installed library of the same name goes before it: for that
+    # the folder comes last, and the prefix keeps an adapter `pydantic_ai.py` apart from the library it imports.
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     name = f"conformance_adapter_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -74,7 +74,8 @@ IN_PYTHON = {
         "Write one class there that inherits from conformance.contract.Adapter, or name it: FILE.py:CLASS."
     ),
     r"ModuleNotFoundError|ImportError": (
-        "What an adapter imports stands in the block `# /// script` at its top, under `dependencies`; see PEP 723."
+        "A library that an adapter imports stands in the block `# /// script` at its top, under `dependencies` (PEP "
+        "723); a module of your own lies beside the adapter's file."
     ),
     r"SyntaxError|IndentationError": "Mend the line that is named.",
     r"which every adapter needs": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,15 @@ def test_file_class_what_is_missing_and_the_remedy_are_told(
     assert message.startswith(f"{place}: class Mine lacks {' and '.join(f'`{name}`' for name in lacks)}, ")
     assert all(f"`async def {name}(self, " in message for name in lacks)
     assert "\n" not in message
+
+
+def test_a_module_beside_the_adapter_is_imported_and_never_in_the_place_of_a_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_agent.py").write_text("NAME = 'own'\n")
+    (tmp_path / "hypothesis.py").write_text("raise RuntimeError('not the library')\n")
+    place = written(tmp_path, NEW_SESSION, PROMPT)
+    source = Path(place).read_text()
+    Path(place).write_text(f"import hypothesis\nimport own_agent\n{source.replace(repr('m'), 'own_agent.NAME')}")
+    assert load_adapter(place).name == "own"
