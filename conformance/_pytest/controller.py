@@ -19,6 +19,11 @@ from conformance.report.model import HarnessFacts, Report
 from conformance.report.writer import write
 from conformance.requirements import table
 
+GIVEN_UP = (
+    "{n} turns did not end by themselves and were given up after {patience:g} s of silence each: a harness that ends "
+    "its turns on a cancel, or a smaller `patience` in its adapter, makes a run shorter."
+)
+
 
 class Controller:
     """Runs in one process only: the one that the user started."""
@@ -28,6 +33,7 @@ class Controller:
         self.options = options
         self.ledger = Ledger()
         self.facts: dict[str, Any] = {}
+        self.given_up = 0
         self.installed: dict[str, Any] = {}
         self.fatal = ""
         self.report: Report | None = None
@@ -63,6 +69,7 @@ class Controller:
             self.installed = data["observed"]
             return
         self.facts = data["facts"] or self.facts
+        self.given_up += data.get("given_up", 0)
         self.ledger.merge(Ledger.from_json(data["ledger"]))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -100,10 +107,11 @@ class Controller:
 
     def _write(self, interrupted: bool) -> None:
         planned = Counter(i for ids in self._plan().values() for i in ids)
-        known_facts = {k: v for k, v in self.facts.items() if k != "notes"}
+        known_facts = {k: v for k, v in self.facts.items() if k not in ("notes", "patience")}
         harness = HarnessFacts(**{"name": self.options.harness, **known_facts})
         rows = verdicts(self.ledger, table(), harness.capabilities, planned)
         notes = list(self.facts.get("notes", ()))
+        notes += [GIVEN_UP.format(n=self.given_up, patience=self.facts["patience"])] if self.given_up else []
         notes += ["The run was interrupted: what had not run by then is untested."] if interrupted else []
         notes += [f"The suite's own checks in {name} could not be loaded." for name in self.broken]
         draft = Report(

@@ -13,7 +13,7 @@ from conformance._pytest.fixtures import OBSERVED, CannotOpen, unobserved
 from conformance._pytest.outcome import Outcome, decide
 from conformance._pytest.setup import Options
 from conformance.contract.errors import ConformanceError, HarnessError
-from conformance.judging import Ledger, NotExposed, recording
+from conformance.judging import Ledger, NotExposed, Violated, recording
 from conformance.judging.verdicts import needed
 from conformance.requirements import table
 
@@ -28,6 +28,7 @@ class Items:
         self.options = options
         self.worker = worker
         self.facts: dict[str, Any] = {}
+        self.given_up = 0
 
     # --- collection
 
@@ -66,7 +67,7 @@ class Items:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Turn what the ledger says into an outcome."""
-        raised = call.excinfo.value if call.excinfo else None  # before other plugins put another in its place
+        raised = _meant(call.excinfo.value) if call.excinfo else None  # before other plugins put another in its place
         report = yield
         ledger = item.stash.get(LEDGER, None)
         if ledger is None:
@@ -80,8 +81,15 @@ class Items:
         _apply(outcome, report, raised)
         if outcome.word == "deviation":
             _warn(item, outcome.text)
-        _attach(report, {"ledger": ledger.to_json(), "word": outcome.word, "facts": self.facts})
+        _attach(report, {"ledger": ledger.to_json(), "word": outcome.word, "facts": self.facts,
+                         "given_up": self._given_up(item)})  # fmt: skip
         return report
+
+    def _given_up(self, item: pytest.Item) -> int:
+        """How many turns of this item did not end within the harness's patience."""
+        before, now = self.given_up, getattr(getattr(item, "funcargs", {}).get("world"), "given_up", 0)
+        self.given_up = max(before, now)
+        return self.given_up - before
 
     def _close(self, ledger: Ledger, raised: BaseException | None, report: pytest.TestReport) -> None:
         if raised is not None and report.skipped and not isinstance(raised, NotExposed):
@@ -108,6 +116,7 @@ def facts_of(world: Any) -> dict[str, Any]:
     postures = json.loads(json.dumps(dict(harness.posture), default=list))
     return {
         "name": str(harness.name), "version": str(harness.version), "configuration": str(harness.configuration),
+        "patience": float(getattr(harness, "patience", 0)),
         "capabilities": sorted(harness.capabilities), "postures": postures,
         "notes": [str(note) for note in getattr(harness, "notes", ())],
     }  # fmt: skip
@@ -146,6 +155,11 @@ def _apply(outcome: Outcome, report: pytest.TestReport, raised: BaseException | 
         if isinstance(raised, ConformanceError):
             report.longrepr = outcome.text
     # "not exposed": pytest itself has made a skip of it, with the reason
+
+
+def _meant(raised: BaseException) -> BaseException:
+    """What an item raised; a search for smaller examples that was ended means the failure it had found."""
+    return raised.__cause__ if isinstance(raised.__cause__, Violated) else raised
 
 
 def _beside(item: pytest.Item, report: pytest.TestReport, raised: BaseException | None) -> pytest.TestReport:

@@ -145,7 +145,7 @@ def _hypothesis(config: pytest.Config, options: Options) -> None:
     for name, examples in EXAMPLES.items():
         hypothesis.settings.register_profile(
             f"conformance-{name}", max_examples=examples, derandomize=True, database=None, deadline=None,
-            print_blob=True, suppress_health_check=list(hypothesis.HealthCheck),
+            report_multiple_bugs=False, print_blob=True, suppress_health_check=list(hypothesis.HealthCheck),
             phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate) if name == "unshrunk" else every,
         )  # fmt: skip
     if not config.getoption("hypothesis_profile", None):

@@ -36,6 +36,8 @@ def summary(report: Report, options: Options) -> Iterator[str]:
     if report.as_installed:
         there = report.as_installed
         yield from textwrap.wrap(f"as installed ({there['configuration']}): {there['sentence']}", WIDTH)
+    for note in report.notes:
+        yield from textwrap.wrap(f"note: {note}", WIDTH)
     yield from _failures(report, options)
     yield from _not_tested(report.verdicts)
     yield from textwrap.wrap(f"report: {os.path.relpath(options.report / 'index.html')}", WIDTH)

@@ -60,7 +60,9 @@ class Ended:
 
 
 class Host(Protocol):
-    """What a run needs of the world."""
+    """What a run needs of the world. `given_up`: turns that did not end, over all runs."""
+
+    given_up: int
 
     @property
     def approver(self) -> Approver: ...
@@ -310,6 +312,7 @@ class Run:
         if self.stage.held.is_set():
             self.stage.held.clear()
             return Ended("held")
+        self.host.given_up += 1
         self.stage.seen(
             Noted, text=f"the turn was given up: it did not end, patience is {self.host.patience:g} s of silence"
         )

@@ -59,6 +59,7 @@ class World:
         self._warm: tuple[Life, Home] | None = None
         self._force_fresh = False
         self.used_warm = False
+        self.given_up = 0
         self.doors = Doors(self.toolbox, self._sessions.get)
         self.server = HttpServer(self._serve)
         self.launcher = Launcher(root, start, self.approver, lambda: self.server.port, self._accept_on)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -19,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def check(*requirements: str) -> Callable[[F], F]:
     """Say which requirements a test stands for. Goes above `@given`; the test takes the fixture `world`.
 
-    What is violated in the warm life is tried again in a life of its own. If it does not show there, it is a
+    What is violated first in the warm life is tried again in a life of its own. If it does not show there, it is a
     finding all the same: something leaks from one session into another.
     """
 
@@ -37,21 +39,56 @@ def _replayed(test: F) -> F:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         world = kwargs["world"]
+        search = _searches.setdefault(current(), Search())
+        search.another()
         world.used_warm = False
         if "data" in kwargs:
             kwargs["data"] = drawn = Draws(kwargs["data"])
         try:
             test(*args, **kwargs)
-        except Violated:
-            if not world.used_warm:
+        except Violated as violated:
+            if search.found(violated) or not world.used_warm:
                 raise
             if "data" in kwargs:
                 drawn.rewind()
-            with world.fresh_life():
+            with (
+                world.fresh_life(),
+                suppress(Violated),
+            ):  # booked; Hypothesis shall see one failure, not one of two kinds
                 test(*args, **kwargs)
             raise
 
     return run  # type: ignore[return-value] # same signature, by functools.wraps
+
+
+SMALLER = 100
+SECONDS = 60.0  # and how long: a harness that hangs costs its patience each time
+
+
+class Search:
+    """The examples of one item. The ledger has kept the smallest that failed, so the search may end at any time."""
+
+    def __init__(self) -> None:
+        self.violated: Violated | None = None
+        self._left, self._until = SMALLER, 0.0
+
+    def another(self) -> None:
+        """Count an example; once the search for a smaller one is over, end the item by what Hypothesis lets through."""
+        if self.violated is None:
+            return
+        self._left -= 1
+        if self._left < 0 or time.monotonic() > self._until:
+            raise pytest.skip.Exception("smaller examples were looked for long enough") from self.violated
+
+    def found(self, violated: Violated) -> bool:
+        """Take note of a failure; True if it is not the first of its item."""
+        first = self.violated is None
+        self._until = time.monotonic() + SECONDS if first else self._until
+        self.violated = violated
+        return not first
+
+
+_searches: WeakKeyDictionary[Ledger, Search] = WeakKeyDictionary()
 
 
 class Draws:

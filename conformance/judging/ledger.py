@@ -102,7 +102,7 @@ class Row:
         for i, old in enumerate(self.bookings):
             if old.shape == new.shape:
                 found_by = tuple(dict.fromkeys((*old.found_by, *new.found_by)))
-                keep = new if new.size < old.size else old
+                keep = new if new.size <= old.size else old  # of equals the later: a search goes from large to small
                 self.bookings[i] = Booking(keep.requirement, keep.message, keep.seq, keep.digest, keep.size, found_by)
                 return
         self.bookings.append(new)
