@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
             opened.close()
         reason = condensed(str(bad)).removeprefix(f"{harness}: ")  # it is named in front of it all the same
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
+    if folder := request.config.getoption("conformance_cassettes"):
+        opened.cassettes = Path(request.config.invocation_params.dir, folder)
     yield opened
     opened.close()
 
