@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class CannotOpen(Exception):  # noqa: N818
 def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The world around the harness; one a process. It has taken a first turn, so that checks meet no broken adapter."""
     from conformance.bench.starts import start_of  # noqa: PLC0415  the bench is loaded when the first check needs it
+    from conformance.bench.tapes.cassette import EXTRA
     from conformance.bench.world import World
     from conformance.smoke.faults import condensed
     from conformance.smoke.play import first_turn
@@ -38,6 +40,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
     if folder := request.config.getoption("conformance_cassettes"):
         opened.cassettes = Path(request.config.invocation_params.dir, folder)
+    if find_spec("yaml") is None:
+        opened.harness.notes.append(f"Recorded sessions were not played: PyYAML is missing. pip install '{EXTRA}'")
     yield opened
     opened.close()
 

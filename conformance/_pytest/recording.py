@@ -20,6 +20,7 @@ from conformance.bench.tapes.write import write
 from conformance.requirements import table
 
 KEY = "ANTHROPIC_API_KEY"
+PLUGIN = "conformance-recorder"
 ORIGIN = "http://scripted-model.invalid"  # no host that could be taken for a provider's
 
 
@@ -46,7 +47,8 @@ class Recorder:
         asked = world.model.dialect.read(interactions[0].request)
         given = Provenance(
             source=self._source(), recorded=date.today().isoformat(),  # noqa: DTZ011  the user's day
-            dialect=world.model.dialect.name, model=str(asked.body.get("model", "unknown")), harness=f"{world.harness.name} {world.harness.version}",
+            dialect=world.model.dialect.name, model=str(asked.body.get("model", "unknown")),
+            harness=f"{world.harness.name} {world.harness.version}",
             suite=f"harness-conformance {__version__}, revision {table().revision}",
             roles=[one.role for one in interactions], holds=holds,
         )  # fmt: skip
@@ -68,16 +70,18 @@ class Recorder:
 
     # --- pytest
 
-    @pytest.fixture(scope="session")
-    def recording(self) -> Recorder:
-        """For the items that record."""
-        return self
-
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Name the files."""
         terminalreporter.section("cassettes")
         for path in self.written or ["none was written"]:
             terminalreporter.line(path)
+
+
+@pytest.fixture(scope="session")
+def recording(request: pytest.FixtureRequest) -> Recorder:
+    """For the items that record."""
+    found: Recorder = request.config.pluginmanager.getplugin(PLUGIN)
+    return found
 
 
 def recorder(config: pytest.Config) -> Recorder:

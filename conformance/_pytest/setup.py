@@ -76,9 +76,10 @@ def checks_folder(config: pytest.Config) -> Path:
 
 def _record(config: pytest.Config) -> None:
     """Collect what records cassettes in place of the checks."""
-    from conformance._pytest.recording import recorder  # noqa: PLC0415  nobody else needs it
+    from conformance._pytest import recording  # noqa: PLC0415  nobody else needs it
 
-    config.pluginmanager.register(recorder(config), "conformance-recording")
+    config.pluginmanager.register(recording, "conformance-recording")
+    config.pluginmanager.register(recording.recorder(config), recording.PLUGIN)
     _take_over(config)
     config.args[:] = [str(checks_folder(config) / RECORDING)]
     config.addinivalue_line("python_files", RECORDING)

@@ -28,9 +28,11 @@ from conformance.invariants.events import (
 )
 from conformance.invariants.expectations import (
     all_turns_ended,
-    asked_each,
+    asked_at_all,
     ran_nothing,
     ran_once_each,
+    replied_whole,
+    started_at_least,
     told,
     told_as_done,
 )  # fmt: skip
@@ -44,7 +46,8 @@ from conformance.trace import Trace
 class Scene:
     """One session on cassette. `name` is its folder and file; `holds` stands in its provenance, with `requirement`.
 
-    control: what shows that the situation arose. scripted: why no real model can be asked for it, "" if it can.
+    control: what shows that the situation arose; it must not be true of an empty run. scripted: why no real model can
+    be asked for it, "" if it can.
     """
 
     name: str
@@ -70,28 +73,29 @@ APPROVED = Scene(
         reply("I read it first.", call("c1", "look", target="alpha")),
         reply("Now it goes.", call("c2", "wipe", target="alpha")), reply("The record alpha is deleted."),
     ),
-    control=(WHOLE, ran_once_each(["c2"])), holds=(asked_each(["c2"]), ran_only_after_grants(), KEPT),
+    control=(WHOLE, started_at_least(2), ran_once_each(), asked_at_all()), holds=(ran_only_after_grants(), KEPT),
 )  # fmt: skip
 REFUSED = Scene(
     "permissions/refused", "PERM-02", (f"Delete the record alpha with wipe. If that is refused, stop. {ONCE}",),
     script(reply("It goes now.", call("c1", "wipe", target="alpha")), reply("It was refused, so it stays.")),
-    control=(asked_each(["c1"]),), holds=(ran_nothing(["c1"]), refusal_is_told(["c1"]), KEPT), answers=REFUSE,
+    control=(asked_at_all(),), holds=(ran_nothing(["c1"]), refusal_is_told(["c1"]), KEPT), answers=REFUSE,
 )  # fmt: skip
 CRASH = Scene(
     "sessions/crash", "SESS-02",
     (f"Read the record alpha with look, add a line to beta with note, then pay 12 to gamma with pay. {ONCE}",),
     script(
-        reply("First alpha.", call("c1", "look", target="alpha")), reply("Now beta.", call("c2", "note", target="beta")),
+        reply("First alpha.", call("c1", "look", target="alpha")),
+        reply("Now beta.", call("c2", "note", target="beta")),
         reply("Last, gamma.", call("c3", "pay", target="gamma", amount=12)), reply("All three are done."),
     ),
-    control=(WHOLE, ran_once_each()), holds=(told_as_done(), KEPT),
+    control=(WHOLE, started_at_least(3), ran_once_each()), holds=(told_as_done(), KEPT),
 )  # fmt: skip
 LIMIT = Scene(
     "budgets/limit", "BUDG-01",
     (f"Add a line to each of the records one, two, three, four with note, one call a reply. {ONCE}",),
     script(*(reply(call(f"c{n}", "note", target=word)) for n, word in enumerate(("one", "two", "three", "four"), 1)),
            DONE),
-    control=(WHOLE, ran_once_each()), holds=(KEPT,),
+    control=(WHOLE, started_at_least(4), ran_once_each()), holds=(told_as_done(), KEPT),
 )  # fmt: skip
 SUMMARY = Scene(
     "compaction/summary", "COMP-02",
@@ -111,9 +115,10 @@ THINKING = Scene(
     script(
         reply(Think("The record comes first: what stands in it decides the line."), "I read alpha.",
               call("c1", "look", target="alpha")),
-        reply(Think("It was read. One line is enough."), call("c2", "note", target="alpha")), reply("The line is there."),
+        reply(Think("It was read. One line is enough."), call("c2", "note", target="alpha")),
+        reply("The line is there."),
     ),
-    control=(WHOLE, ran_once_each(), thought_and_called()), holds=(thinking_unchanged(), holds("ALL-02"), KEPT),
+    control=(thought_and_called(),), holds=(thinking_unchanged(), holds("ALL-02"), KEPT),
     scripted="whether a model thinks is the harness's setting",
 )  # fmt: skip
 PARALLEL = Scene(
@@ -123,12 +128,13 @@ PARALLEL = Scene(
               call("c3", "note", target="gamma")),
         reply("All three are done."),
     ),
-    control=(WHOLE,), holds=(ran_as_streamed(), told(), holds("ALL-02"), KEPT),
+    control=(replied_whole(1),), holds=(started_at_least(3), ran_as_streamed(), told(), holds("ALL-02"), KEPT),
 )  # fmt: skip
 NO_ARGUMENTS = Scene(
     "events/no_arguments", "EVNT-12", ("Read the pulse with beat, and say what it is.",),
     script(reply("I read it.", ToolCall("c1", PING.name, bare=True)), reply("It is steady.")),
-    control=(WHOLE,), holds=(ran_without_arguments(PING.name), holds("ALL-02"), KEPT), tools=(*STANDARD, PING),
+    control=(replied_whole(1),), holds=(ran_without_arguments(PING.name), holds("ALL-02"), KEPT),
+    tools=(*STANDARD, PING),
 )  # fmt: skip
 OVERLOADED = Scene(
     "events/overloaded", "EVNT-05", (f"Add a line to the record alpha with note. {ONCE}",),
@@ -143,7 +149,7 @@ def played(world: World, scene: Scene, *, source: Playable | Script | None = Non
            at: Sequence[At] = ()) -> Trace:  # fmt: skip
     """Play a scene from its cassette, or from `source`; killed as planned, it is resumed and goes on."""
     config = config or (compaction(world) if scene.compacts else Config())
-    what = source or tape(world.cassettes, scene.name)
+    what = source or tape(world.cassettes, scene.name, world.model.dialect.name)
     with world.episode(what, answers=scene.answers, tools=scene.tools, config=config, at=at) as episode:
         for prompt in scene.prompts:
             if scene.compacts and prompt == scene.prompts[-1] and world.harness.compacts_on_request:

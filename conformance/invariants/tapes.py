@@ -16,6 +16,10 @@ MOST = 8  # lines of a difference in a message; all of them are in the trace
 @predicate
 def asked_only_what_is_taped(trace: Trace) -> Findings:
     """Every main request is a conversation of the tape, and each was asked for once."""
+    yield from _misses(trace)
+
+
+def _misses(trace: Trace) -> Findings:
     for missed in trace.of(TapeMissed):
         lines = [line for line in missed.difference if line.startswith(("- ", "+ "))] or list(missed.difference)
         more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
@@ -25,7 +29,8 @@ def asked_only_what_is_taped(trace: Trace) -> Findings:
 
 @predicate
 def tape_played(trace: Trace) -> Findings:
-    """Every interaction of the tape was asked for."""
+    """Every interaction of the tape was asked for; where not, what was asked in its place."""
+    yield from _misses(trace)
     asked = {request.step for request in main_requests(trace)}
     for number, reply in _replies(trace):
         if number not in asked:

@@ -1,4 +1,4 @@
-"""Plays a cassette: each interaction once, matched on the conversation; a miss is told, and so is what was not asked."""
+"""Plays a cassette: each interaction once, matched on the conversation. A miss is told, and so is what was left."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 from conformance.bench.canaries import BY_NAME
 from conformance.bench.player import LAST_WORD, Miss, Player, Served, resolve
-from conformance.bench.script import NONCE, Failure, Reply, Script, Step, ToolCall
+from conformance.bench.script import NONCE, Failure, Script, Step, ToolCall
 from conformance.bench.tapes.cassette import Cassette, Interaction, read
 from conformance.bench.tapes.story import Story, canary_of, difference, same, story
 from conformance.bench.wire import DIALECTS
 from conformance.bench.wire.anthropic_tape import Names, answer, step_of
-from conformance.bench.wire.dialect import Answer, Dialect, ModelRequest
+from conformance.bench.wire.dialect import Answer, Dialect, HttpRequest, ModelRequest
 from conformance.contract.errors import CassetteError
+from conformance.judging import NotExposed
 from conformance.trace import Role
 
 SPOKEN = ("anthropic",)  # the dialects whose cassettes can be played
+ENDPOINT = "/v1/messages"
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,22 @@ class Tape:
                     f"{self.cassette.name}: the answer of interaction {number} is none of the dialect "
                     f"{self.cassette.provenance.dialect} ({type(error).__name__}: {error}): record it again"
                 ) from error
-        made.told = f"{self.cassette.name}: recorded on {self.cassette.provenance.recorded} from " \
-                    f"{self.cassette.provenance.source}"  # fmt: skip
+        given = self.cassette.provenance
+        made.told = f"{self.cassette.name}: recorded on {given.recorded} from {given.source}"
         return made
 
 
-def tape(folder: Path, name: str) -> Tape:
-    """The cassette of this name ("permissions/approved") in a folder. Raises CassetteError."""
+def tape(folder: Path, name: str, dialect: str) -> Tape:
+    """The cassette of this name ("permissions/approved") in a folder, for a harness that speaks the dialect.
+
+    Raises CassetteError for a file that is wrong, NotExposed where nothing can be played to this harness.
+    """
     found = read(folder / f"{name}.yaml")
-    if found.provenance.dialect not in SPOKEN:
-        raise CassetteError(f"{folder / name}.yaml: dialect {found.provenance.dialect!r}; played is {SPOKEN[0]!r}")
+    spoken = found.provenance.dialect
+    if spoken not in SPOKEN:
+        raise CassetteError(f"{folder / name}.yaml: its dialect is {spoken!r}; played are: {', '.join(SPOKEN)}")
+    if spoken != dialect:
+        raise NotExposed(None, f"the cassette speaks {spoken}, the harness {dialect}", bench=True)
     return Tape(found)
 
 
@@ -63,6 +71,12 @@ class _Taped:
     number: int = -1
     played: bool = False
     seed: str = field(default="")
+
+
+def recorded(one: Interaction) -> ModelRequest:
+    """The recorded request, understood; a provider may lie behind a path of its own."""
+    asked = one.request
+    return DIALECTS[SPOKEN[0]].read(HttpRequest(asked.method, ENDPOINT, asked.headers, asked.body))
 
 
 class TapePlayer(Player):
@@ -83,7 +97,7 @@ class TapePlayer(Player):
         """Put an interaction at the end of the tape. Raises ValueError and its kin for what cannot be read."""
         nonces: dict[str, str] = {}
         step = step_of(one.status, one.body, lambda tool, given: self._call(tool, given, nonces), streamed=one.streamed)
-        taped = _Taped(self._story_of(one), one, step, nonces, seed=f"{self.name}/{next(self._serials)}")
+        taped = _Taped(story(recorded(one)), one, step, nonces, seed=f"{self.name}/{next(self._serials)}")
         if one.role != Role.MAIN.value:
             self._sums.append(taped)
             return
@@ -101,13 +115,9 @@ class TapePlayer(Player):
             return ToolCall(label, canary_of(tool), {**given, NONCE: fresh})
         return ToolCall(label, canary_of(tool), dict(given), bare=True)
 
-    def _story_of(self, one: Interaction) -> Story:
-        return story(DIALECTS[SPOKEN[0]].read(one.request))
-
     def _known(self) -> Story:
-        """All that has been on the tape so far, the replies too."""
-        said = [f"model: {' '.join(t.step.text.split())}" for t in self.tape if isinstance(t.step, Reply)]
-        return tuple(dict.fromkeys([entry for taped in self.tape for entry in taped.told] + said))
+        """All prompts and calls that have been on the tape so far."""
+        return tuple(dict.fromkeys(entry for taped in self.tape for entry in taped.told))
 
     # --- playing
 
@@ -167,9 +177,8 @@ class TapePlayer(Player):
 
     def _offered(self, taped: _Taped, read: ModelRequest) -> dict[str, str]:
         """{recorded name: the name under which this harness offers the tool}."""
-        recorded = DIALECTS[SPOKEN[0]].read(taped.interaction.request).tools
         found = {}
-        for name in recorded:
+        for name in recorded(taped.interaction).tools:
             canary = canary_of(name)
             self.names[canary] = resolve(canary, read.tools) or self.names.get(canary, canary)
             if canary in BY_NAME:

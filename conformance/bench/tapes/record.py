@@ -105,7 +105,7 @@ class _Forwarding(TapePlayer):
         self.told = f"live: {live.upstream.url}"
 
     async def prepare(self, request: HttpRequest, role: Role) -> None:
-        """Ask the provider; its answer is the next of the tape. A failure ends the tape, and is told to the recorder."""
+        """Ask the provider; its answer is the next of the tape. The recorder is told of a failure."""
         try:
             one = await asyncio.to_thread(self._live.upstream.send, request, role.value)
             self._live.interactions.append(one)

@@ -60,10 +60,11 @@ def canary_of(name: str) -> str:
 
 def _arguments(given: Any) -> str:
     if isinstance(given, str):
+        text = given
         try:
-            given = json.loads(given or "{}")
+            given = json.loads(text or "{}")
         except ValueError:
-            return given
+            return text
     if isinstance(given, Mapping):
         given = {key: value for key, value in given.items() if key != NONCE}
     return NONCES.sub("(nonce)", json.dumps(given, sort_keys=True, ensure_ascii=False))
@@ -81,12 +82,20 @@ def outcome(call: CallSeen) -> str:
 def same(asked: Story, taped: Story, known: Story | None = None) -> bool:
     """Whether a request is the one on the tape. `known`: all that stood on the tape, where a summary may replace some.
 
-    Behind a compaction every harness keeps another part of the history: what is left must be of the tape, and its
-    end must be that of the tape.
+    Behind a compaction every harness keeps another part of the history, and may clear old results: what is left of
+    prompts and calls must be of the tape, and the end must be that of the tape. The summary may be in any role.
     """
     if known is None:
         return asked == taped
-    return bool(asked) and asked[-1:] == taped[-1:] and set(asked) <= {*known, *taped}
+    there = {_kept(entry) for entry in (*known, *taped)}
+    return bool(asked) and asked[-1:] == taped[-1:] and {_kept(entry) for entry in asked} <= {*there, ""}
+
+
+def _kept(entry: str) -> str:
+    """What a compaction must leave as it is, if it leaves it at all: a prompt, a call without its outcome."""
+    if entry.startswith(CALL):
+        return entry.rpartition(": ")[0]
+    return entry if entry.startswith(USER) else ""
 
 
 def difference(asked: Story, taped: Story) -> list[str]:

@@ -26,7 +26,7 @@ _DELTAS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Names:
-    """What a recorded answer is given with: `tools` {recorded: offered}, `nonces` {recorded: fresh}, a `seed` for ids."""
+    """What replaces names of a recording: `tools` {recorded: offered}, `nonces` {recorded: fresh}; `seed` of ids."""
 
     seed: str
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -162,7 +162,7 @@ def _renamed(block: Json, names: Names) -> Json:
 def _events(message: Json) -> Iterator[Json]:
     """A plain body as the stream that it would have been."""
     usage = message.get("usage") or {}
-    begun = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage | {"output_tokens": 1}}
+    begun: Json = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage | {"output_tokens": 1}}
     yield {"type": "message_start", "message": message | begun}
     for index, block in enumerate(message["content"]):
         start, deltas = _opened(block)
@@ -192,18 +192,19 @@ def _opened(block: Json) -> tuple[Json, list[Json]]:
 
 def _streamed(events: Sequence[tuple[Json, int]], names: Names) -> list[tuple[Json, int]]:
     """The recorded events with fresh ids, names and nonces; argument text is split where it was."""
-    told = []
     spelled = {index: iter(parts) for index, parts in _spelled(events, names).items()}
-    for event, pad in events:
-        kind = event["type"]
-        if kind == "message_start":
-            event = event | {"message": event["message"] | {"id": message_id(names.seed)}}
-        elif kind == "content_block_start":
-            event = event | {"content_block": _renamed(event["content_block"], names)}
-        elif kind == "content_block_delta" and event["index"] in spelled:
-            event = event | {"delta": event["delta"] | {"partial_json": next(spelled[event["index"]])}}
-        told.append((event, pad))
-    return told
+    return [(_fresh(event, names, spelled), pad) for event, pad in events]
+
+
+def _fresh(event: Json, names: Names, spelled: Mapping[int, Iterator[str]]) -> Json:
+    match event["type"]:
+        case "message_start":
+            return event | {"message": event["message"] | {"id": message_id(names.seed)}}
+        case "content_block_start":
+            return event | {"content_block": _renamed(event["content_block"], names)}
+        case "content_block_delta" if event["index"] in spelled:
+            return event | {"delta": event["delta"] | {"partial_json": next(spelled[event["index"]])}}
+    return event
 
 
 def _spelled(events: Sequence[tuple[Json, int]], names: Names) -> dict[int, list[str]]:
