@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from conformance.bench.plan import REQUEST, At
+from conformance.bench.script import Script, reply
+from conformance.bench.tapes.foreign import recordings
 from conformance.bench.world import World
-from conformance.checks.check import check
+from conformance.checks.check import check, once
 from conformance.checks.scenes import (
     APPROVED,
     CRASH,
@@ -23,10 +25,13 @@ from conformance.checks.scenes import (
 )  # fmt: skip
 from conformance.contract.values import Config, Limits
 from conformance.invariants.budgets import requests_within
-from conformance.invariants.expectations import ran_once_each, requests_at_least, resumed, was_killed
+from conformance.invariants.events import asked_no_more_often, ends_once_each, texts_in_history
+from conformance.invariants.expectations import ran_once_each, requests_at_least, resumed, turn_ended, was_killed
 from conformance.invariants.sessions import nothing_acknowledged_missing
-from conformance.judging import control, expect
+from conformance.judging import control, expect, holds
 from conformance.trace import Trace
+
+DONE = reply("All done.")
 
 
 def judged(world: World, scene: Scene) -> Trace:
@@ -92,6 +97,20 @@ def test_evnt_12_recorded_parallel_calls_are_understood(world: World) -> None:
 def test_evnt_12_recorded_a_call_without_arguments_is_understood(world: World) -> None:
     """The argument text on the tape is empty."""
     judged(world, NO_ARGUMENTS)
+
+
+@check("EVNT-12")
+def test_evnt_12_recorded_answers_of_a_real_api_are_understood(world: World) -> None:
+    """Where a folder of such recordings is named: each as the first reply of a session."""
+    plain = Script((DONE,))
+    control(once(world.run, script=plain), turn_ended(1, ["end_turn"]))
+    for one in recordings(world.model.dialect.name):
+        with world.episode(one) as episode:
+            episode.prompt()
+            episode.follow_up()
+            trace = episode.trace
+        asked = asked_no_more_often(3 if one.calls else 2)
+        expect(trace, ends_once_each(), texts_in_history(one.texts), holds("ALL-02"), asked)
 
 
 @check("EVNT-05")

@@ -11,11 +11,13 @@ import yaml
 from tapes import ALL, FOLDER, NAMES
 
 from conformance.bench.tapes import Interaction, Provenance, read, tape
+from conformance.bench.tapes.foreign import recordings
 from conformance.bench.tapes.write import KEYS, keys_in, write
 from conformance.bench.wire.dialect import HttpRequest
 from conformance.checks.scenes import SCENES
 from conformance.contract.errors import CassetteError
 from conformance.judging import NotExposed
+from conformance.trace import Trace
 
 WHOLE = (FOLDER / "permissions" / "approved.yaml").read_text(encoding="utf-8")
 
@@ -78,6 +80,15 @@ def test_without_pyyaml_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPat
     assert caught.value.bench, "a limit of the installation, nothing of the harness"
 
 
+def test_a_folder_of_foreign_recordings_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONFORMANCE_RECORDINGS", raising=False)
+    with pytest.raises(NotExposed, match="CONFORMANCE_RECORDINGS names no folder"):
+        recordings("anthropic")
+    monkeypatch.setenv("CONFORMANCE_RECORDINGS", str(tmp_path))
+    with pytest.raises(CassetteError, match=r"golden\.jsonl: cannot be read .*must name a folder of recordings"):
+        recordings("anthropic")
+
+
 def test_a_harness_of_another_dialect_is_not_accused() -> None:
     with pytest.raises(NotExposed, match="speaks anthropic, the harness openai-chat"):
         tape(FOLDER, "permissions/approved", "openai-chat")
@@ -107,6 +118,11 @@ def test_a_cassette_says_where_it_comes_from_and_what_must_hold(scene) -> None:
     assert given.harness and given.recorded and given.suite and given.model
     said = [(one["requirement"], one["predicate"], one["params"]) for one in given.holds]
     assert said == [(scene.requirement, p.name, dict(p.params)) for p in scene.holds]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=[scene.name for scene in SCENES])
+def test_the_control_of_a_scene_is_not_true_of_an_empty_run(scene) -> None:
+    assert [message for one in scene.control for _, message in one(Trace(()))]
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
