@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from conformance import __version__
 from conformance.bench.homes import API_KEY
 from conformance.bench.script import Script
 from conformance.bench.tapes import Interaction, Live, Provenance, Recording, Upstream
-from conformance.bench.tapes.write import write
+from conformance.bench.tapes.write import EXTRA, write
 from conformance.requirements import table
 
 KEY = "ANTHROPIC_API_KEY"
@@ -85,7 +86,9 @@ def recording(request: pytest.FixtureRequest) -> Recorder:
 
 
 def recorder(config: pytest.Config) -> Recorder:
-    """From the options. Raises UsageError: a provider was named, and there is no key for it."""
+    """From the options. Raises UsageError: vcrpy is missing, or a provider was named and there is no key for it."""
+    if find_spec("vcr") is None:
+        raise pytest.UsageError(f"--record: cassettes are written by vcrpy, which is missing: pip install '{EXTRA}'")
     folder = Path(config.invocation_params.dir, config.getoption("conformance_cassettes") or "cassettes")
     url = config.getoption("record_from")
     if not url:
