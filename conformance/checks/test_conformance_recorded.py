@@ -109,8 +109,9 @@ def test_evnt_12_recorded_answers_of_a_real_api_are_understood(world: World) -> 
             episode.prompt()
             episode.follow_up()
             trace = episode.trace
-        asked = asked_no_more_often(3 if one.calls else 2)
-        expect(trace, ends_once_each(), texts_in_history(one.texts), holds("ALL-02"), asked)
+        expect(trace, ends_once_each(), texts_in_history(one.texts), holds("ALL-02"))
+        if one.stop != "max_tokens":  # a reply that was cut short may well be gone on with
+            expect(trace, asked_no_more_often(3 if one.calls else 2))
 
 
 @check("EVNT-05")

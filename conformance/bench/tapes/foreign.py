@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,21 @@ class Foreign:
         return [block["text"] for block in self._blocks("text") if block["text"].strip()]
 
     @property
+    def stop(self) -> str:
+        """Why it ends."""
+        return str(self._message["stop_reason"])
+
+    @property
     def calls(self) -> int:
         """How many tools it calls."""
         return len(self._blocks("tool_use"))
 
+    @cached_property
+    def _message(self) -> dict[str, Any]:
+        return message_of(self.interaction.body, streamed=self.interaction.streamed)
+
     def _blocks(self, kind: str) -> list[dict[str, Any]]:
-        message = message_of(self.interaction.body, streamed=self.interaction.streamed)
-        return [block for block in message["content"] if block["type"] == kind]
+        return [block for block in self._message["content"] if block["type"] == kind]
 
     def player(self, serials: Iterator[int]) -> Player:
         """A player for one session."""
