@@ -41,6 +41,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="claim a profile: what it names must be declared",
     )  # fmt: skip
     group.addoption("--known-failures", metavar="FILE", help="failures that are known, why and until when (TOML)")
+    group.addoption(
+        "--record", "--conformance-record", action="store_true", dest="conformance_record",
+        help="put the suite's sessions on cassette instead of checking anything; the scripted model is recorded",
+    )  # fmt: skip
+    group.addoption(
+        "--record-from", metavar="URL", default="",
+        help="with --record: a real model API to record, such as https://api.anthropic.com (key: ANTHROPIC_API_KEY)",
+    )  # fmt: skip
+    group.addoption(
+        "--conformance-cassettes", metavar="DIR",
+        help="the folder cassettes are played from (default: those of the suite) or recorded to (default: cassettes)",
+    )  # fmt: skip
     group.addoption("--conformance-checks", metavar="DIR", help=argparse.SUPPRESS)
 
 

@@ -80,12 +80,17 @@ def user_table(rootdir: Path) -> dict[str, str]:
 
 def shipped() -> dict[str, Path]:
     """Return the adapters that come with the suite, by name: those of the checkout, else those of the wheel."""
-    checkout = PACKAGE.parent / "adapters"
-    is_checkout = (PACKAGE.parent / "pyproject.toml").is_file() and checkout.is_dir()
-    folder = checkout if is_checkout else PACKAGE / "_data" / "adapters"
+    folder = data_folder("adapters")
     files = [*sorted(folder.glob("*.py")), *sorted(folder.glob("*.toml"))]  # of two, the manifest
     files = [file for file in files if not file.name.startswith(("_", "known-failures"))]
     return {file.stem.replace("_", "-"): file for file in files}
+
+
+def data_folder(name: str) -> Path:
+    """Return a folder of data that comes with the suite: that of the checkout, else that of the wheel."""
+    checkout = PACKAGE.parent / name
+    is_checkout = (PACKAGE.parent / "pyproject.toml").is_file() and checkout.is_dir()
+    return checkout if is_checkout else PACKAGE / "_data" / name
 
 
 def _plug(name: str, bases: tuple[Path, ...]) -> Plug | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ class CannotOpen(Exception):  # noqa: N818
 def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The world around the harness; one a process. It has taken a first turn, so that checks meet no broken adapter."""
     from conformance.bench.starts import start_of  # noqa: PLC0415  the bench is loaded when the first check needs it
+    from conformance.bench.tapes.cassette import EXTRA
     from conformance.bench.world import World
     from conformance.smoke.faults import condensed
     from conformance.smoke.play import first_turn
@@ -37,6 +40,10 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
             opened.close()
         reason = condensed(str(bad)).removeprefix(f"{harness}: ")  # it is named in front of it all the same
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
+    if folder := request.config.getoption("conformance_cassettes"):
+        opened.cassettes = Path(request.config.invocation_params.dir, folder)
+    if find_spec("yaml") is None:
+        opened.harness.notes.append(f"Recorded sessions were not played: PyYAML is missing. pip install '{EXTRA}'")
     yield opened
     opened.close()
 

@@ -20,6 +20,7 @@ from conformance.resolve import ManifestPlug, resolve
 
 EXAMPLES = {"quick": 5, "default": 15, "thorough": 100, "unshrunk": 15}
 PATTERN = "test_conformance_*.py"
+RECORDING = "record_cassettes.py"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def start(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "check(*ids): the requirements that a check stands for")
     config.addinivalue_line("filterwarnings", "default")  # after the user's own lines, so that it goes before them
     pytest.register_assert_rewrite("conformance.checks", "conformance.invariants")
-    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+    if config.getoption("conformance_record"):
+        _record(config)
+    elif config.args_source is not pytest.Config.ArgsSource.ARGS:
         _take_over(config)
     _hypothesis(config, options)
     worker = hasattr(config, "workerinput")
@@ -69,6 +72,17 @@ def checks_folder(config: pytest.Config) -> Path:
     if not folders:
         raise pytest.UsageError("the package conformance.checks is not installed: install harness-conformance again")
     return Path(folders[0])
+
+
+def _record(config: pytest.Config) -> None:
+    """Collect what records cassettes in place of the checks."""
+    from conformance._pytest import recording  # noqa: PLC0415  nobody else needs it
+
+    config.pluginmanager.register(recording, "conformance-recording")
+    config.pluginmanager.register(recording.recorder(config), recording.PLUGIN)
+    _take_over(config)
+    config.args[:] = [str(checks_folder(config) / RECORDING)]
+    config.addinivalue_line("python_files", RECORDING)
 
 
 def _take_over(config: pytest.Config) -> None:

@@ -12,6 +12,7 @@ from conformance.bench import processes
 from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.life import GRACE
 from conformance.bench.plan import ALLOW, Answers
+from conformance.bench.player import Playable
 from conformance.bench.run import Ended, Run
 from conformance.bench.script import Script, reply
 from conformance.bench.tails import tear
@@ -50,12 +51,8 @@ class Episode:
         run, world = self._run, self._world
         run.stage.released.set()
         for session in run.sessions.values():
-            if not session.player.played:
-                run.stage.stamp(
-                    Noted,
-                    session=session.label,
-                    text=f"script: {session.player.position} of {len(session.player.steps)} steps were asked for",
-                )
+            if left := session.player.left():
+                run.stage.stamp(Noted, session=session.label, text=left)
         if self._shareable():
             self._leave_warm()
         else:
@@ -114,7 +111,7 @@ class Episode:
 
     # --- sessions
 
-    def open(self, script: Script, *, tools: Sequence[Canary] = STANDARD, config: Config = Config(),
+    def open(self, script: Script | Playable, *, tools: Sequence[Canary] = STANDARD, config: Config = Config(),
              answers: Answers = ALLOW, files: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
         """Open a session, with these files in its workspace; returns its label ("s1", "s2", …)."""
         return self._world.do(self._run.open(script, tools, config, answers, files))

@@ -14,7 +14,7 @@ from conformance.bench.player import LAST_WORD, Patterns, Served, digest, result
 from conformance.bench.script import Failure, Reply, Step, reply
 from conformance.bench.session import Session
 from conformance.bench.wire.dialect import Answer, Dialect, ModelRequest
-from conformance.trace import Illformed, Noted, Replied, Requested, Role, Unscripted
+from conformance.trace import Illformed, Noted, Replied, Requested, Role, TapeMissed, Unscripted
 
 SIDE_ANSWER = reply("ok")
 AUTH_HEADERS = ("x-api-key", "authorization")
@@ -78,14 +78,19 @@ class ScriptedModel:
             self._note(session, number, read, what, exchange, None)
             await _send(exchange, self._beside(exchange, read, number))
             return
+        await session.player.prepare(exchange.request, what)
         served = self._main(session, read) if what is Role.MAIN else Served(session.player.summary(), -2)
         if what is Role.MAIN:
             session.announce()
         else:
             session.announce_summary(served.step)
         self._note(session, number, read, what, exchange, served)
-        await session.stage.reach(REQUEST if what is Role.MAIN else SUMMARY, session=session.label)
-        await self._play(exchange, session, session.player.spoken(served.step, read), read, number, served, what)
+        try:
+            await session.stage.reach(REQUEST if what is Role.MAIN else SUMMARY, session=session.label)
+            await self._play(exchange, session, session.player.spoken(served.step, read), read, number, served, what)
+        except Killed:
+            session.player.unread(served.number)
+            raise
 
     def _main(self, session: Session, read: ModelRequest) -> Served:
         served = session.player.main(read)
@@ -105,20 +110,24 @@ class ScriptedModel:
         )  # fmt: skip
         if served and served.unscripted:
             session.stage.stamp(Unscripted, session=session.label, request=number)
+        if served and served.missed:
+            session.stage.stamp(TapeMissed, session=session.label, request=number, why=served.missed.why,
+                                difference=list(served.missed.difference))  # fmt: skip
 
     async def _play(self, exchange: Exchange, session: Session, step: Step, read: ModelRequest,
                     number: int, served: Served, what: Role) -> None:  # fmt: skip
+        answer = session.player.answer(step, served, read, number, self.dialect)
         if isinstance(step, Failure):
-            answer = self.dialect.fail(step, number)
             session.stage.seen(Replied, session=session.label, request=number, step=served.number, whole=False,
                                fault="reset" if step.reset else f"status {step.status}")  # fmt: skip
             await _send(exchange, answer)
+            session.player.answered(exchange.request, what, answer)
             return
-        answer = self.dialect.render(step, read, number)
         if step.fault is not None and self._says_it_all(answer, step, read, number):
             step = replace(step, fault=None)  # the fault lies behind the end of the message: the reply is whole
         sent = _Sending(exchange, session, step, answer, number, served.number)
         await sent.send(EVENT if what is Role.MAIN else SUMMARY_EVENT)
+        session.player.answered(exchange.request, what, answer)
 
     def _says_it_all(self, answer: Answer, step: Reply, read: ModelRequest, number: int) -> bool:
         whole = self.dialect.render(replace(step, fault=None), read, number)

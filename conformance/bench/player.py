@@ -11,11 +11,11 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from conformance.bench.canaries import BY_NAME
-from conformance.bench.script import NONCE, Failure, Script, Step, ToolCall, reply
-from conformance.bench.wire.dialect import ModelRequest
+from conformance.bench.script import NONCE, Failure, Script, Step, Think, ToolCall, reply
+from conformance.bench.wire.dialect import Answer, Dialect, HttpRequest, ModelRequest
 from conformance.trace import Role
 
 NONCES = re.compile(r"nonce-\d{5}-[a-z0-9]+")
@@ -34,6 +34,14 @@ def digest(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Miss:
+    """A request that is not on the tape: `why`, and the difference, a line an entry ("- " taped, "+ " asked)."""
+
+    why: str
+    difference: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Served:
     """What answers a request: the step itself, its number (-1: outside the script), and whether again."""
 
@@ -41,6 +49,20 @@ class Served:
     number: int
     again: bool = False
     unscripted: bool = False
+    missed: Miss | None = None
+
+
+class Playable(Protocol):
+    """What can be put to a session in the place of a script."""
+
+    def player(self, serials: Iterator[int]) -> Player:
+        """Make a player for one session."""
+        ...
+
+
+def player_of(script: Script | Playable, serials: Iterator[int]) -> Player:
+    """The player of a session."""
+    return Player(script, serials) if isinstance(script, Script) else script.player(serials)
 
 
 class Player:
@@ -142,6 +164,27 @@ class Player:
             self.names[tool] = found
         return self.names.get(tool, tool)
 
+    def answer(self, step: Step, _served: Served, read: ModelRequest, serial: int, dialect: Dialect) -> Answer:
+        """The step as it goes over the wire."""
+        return dialect.fail(step, serial) if isinstance(step, Failure) else dialect.render(step, read, serial)
+
+    def left(self) -> str:
+        """What was not asked for, for the trace; "" if all was."""
+        return "" if self.played else f"script: {self.position} of {len(self.steps)} steps were asked for"
+
+    # --- for players that get their steps from elsewhere, or hand them on
+
+    told = ""  # what is played, for the trace
+
+    async def prepare(self, request: HttpRequest, role: Role) -> None:
+        """A request has come that will be answered."""
+
+    def answered(self, request: HttpRequest, role: Role, answer: Answer) -> None:
+        """An answer has been sent whole."""
+
+    def unread(self, number: int) -> None:
+        """The harness was killed before it had the whole answer."""
+
     def calls(self, number: int) -> list[dict[str, Any]]:
         """The scripted calls of one step, as they stand in `Scripted`."""
         step = self.steps[number]
@@ -165,7 +208,9 @@ def scripted_reply(step: Step) -> dict[str, Any]:
     if isinstance(step, Failure):
         return {"failure": step.status, "reset": step.reset}
     fault = type(step.fault).__name__ if step.fault else ""
-    return {"text": step.text[:200], "calls": [c.label for c in step.calls], "stop": step.stop_reason, "fault": fault}
+    thought = [b.text for b in step.blocks if isinstance(b, Think) and not b.redacted]
+    said = {"text": step.text[:200], "calls": [c.label for c in step.calls], "stop": step.stop_reason, "fault": fault}
+    return said | ({"thinking": thought} if thought else {})
 
 
 def resolve(tool: str, offered: Sequence[str]) -> str | None:

@@ -18,6 +18,7 @@ from conformance.bench.canaries import Canary
 from conformance.bench.homes import API_KEY, Home
 from conformance.bench.life import GRACE, Life
 from conformance.bench.plan import Answers, At, plan_json
+from conformance.bench.player import Playable
 from conformance.bench.recorder import Recorder
 from conformance.bench.script import Script
 from conformance.bench.session import Session, unfinished_in
@@ -159,7 +160,7 @@ class Run:
 
     # --- sessions
 
-    async def open(self, script: Script, tools: Sequence[Canary], config: Config, given: Answers,
+    async def open(self, script: Script | Playable, tools: Sequence[Canary], config: Config, given: Answers,
                    files: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
         """session/new in a fresh workspace with these files; returns the label. Raises HarnessError if refused."""
         assert self.life is not None and self.home is not None

@@ -9,21 +9,21 @@ from typing import Any
 from conformance.bench.boundaries import Stage
 from conformance.bench.canaries import Canary
 from conformance.bench.plan import Answers
-from conformance.bench.player import Player, scripted_call, scripted_reply
+from conformance.bench.player import Playable, player_of, scripted_call, scripted_reply
 from conformance.bench.script import Failure, Script
 from conformance.contract.values import Config, config_to_json
-from conformance.trace import Scripted
+from conformance.trace import Noted, Scripted
 
 
 class Session:
     """State of one session over all its lives. `label` is the bench's name, `token` the door's key."""
 
-    def __init__(self, label: str, stage: Stage, script: Script, serials: Iterator[int],
+    def __init__(self, label: str, stage: Stage, script: Script | Playable, serials: Iterator[int],
                  tools: Sequence[Canary], config: Config, given: Answers) -> None:  # fmt: skip
         self.label, self.stage, self.config, self.answers = label, stage, config, given
         self.token = f"t{next(serials):06d}"
         self.serials = serials
-        self.player = Player(script, serials)
+        self.player = player_of(script, serials)
         self.canaries = {tool.name: tool for tool in tools}
         self.harness_id = ""
         self.words: list[str] = []
@@ -31,6 +31,8 @@ class Session:
         self.ran: Counter[str] = Counter()
         self.earlier: Sequence[tuple[str, str]] | None = None
         self._announced = 0
+        if self.player.told:
+            stage.stamp(Noted, session=label, text=f"tape {self.player.told}")
         self.announce()
 
     def announce(self) -> None:

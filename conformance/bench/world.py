@@ -24,6 +24,7 @@ from conformance.bench.launch import Launcher
 from conformance.bench.life import Life
 from conformance.bench.model import ScriptedModel
 from conformance.bench.plan import ALLOW, KILL_PROCESS, Answers, At
+from conformance.bench.player import Playable
 from conformance.bench.run import Run
 from conformance.bench.script import Reply, Script, Step, reply
 from conformance.bench.session import Session
@@ -33,6 +34,7 @@ from conformance.bench.wire import DIALECTS
 from conformance.bench.wire.dialect import HttpRequest
 from conformance.contract.errors import BenchError, HarnessError
 from conformance.contract.values import Config
+from conformance.resolve import data_folder
 from conformance.trace import Trace
 
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class World:
         self.launcher = Launcher(root, start, self.approver, lambda: self.server.port, self._accept_on)
         self.model = ScriptedModel(DIALECTS[start.dialect], start.patterns)
         self.harness = Harness(name, start)
+        self.cassettes = data_folder("cassettes")  # where tapes are looked for
 
     @classmethod
     def open(cls, harness: str, rootdir: Path) -> World:
@@ -265,7 +268,7 @@ class World:
         self.harness.needs(*capabilities)
 
     @contextmanager
-    def episode(self, script: Script | None = None, *, answers: Answers = ALLOW, config: Config = Config(),
+    def episode(self, script: Script | Playable | None = None, *, answers: Answers = ALLOW, config: Config = Config(),
                 tools: Sequence[Canary] = STANDARD, at: Sequence[At] = (), fresh: bool = False,
                 watch_events: bool = False) -> Iterator[Episode]:  # fmt: skip
         """A run in the hands of the check. With `script` a first session is open at once.

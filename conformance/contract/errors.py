@@ -19,3 +19,7 @@ class HarnessError(ConformanceError):
 
 class BenchError(ConformanceError):
     """The suite's own fault. Never scored against a harness."""
+
+
+class CassetteError(ConformanceError):
+    """A cassette cannot be read, played or recorded; the message names the file and the remedy."""

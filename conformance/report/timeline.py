@@ -123,6 +123,12 @@ def _(o: t.Unscripted) -> tuple[str, str]:
 
 
 @say.register
+def _(o: t.TapeMissed) -> tuple[str, str]:
+    changed = "; ".join(line for line in o.difference if line.startswith(("- ", "+ ")))
+    return HARNESS, f"asked for what is not on the tape (request {o.request}): {o.why}: {_short(changed, 400)}"
+
+
+@say.register
 def _(o: t.Noted) -> tuple[str, str]:
     return BENCH, f"noted: {_short(o.text, 160)}"
 

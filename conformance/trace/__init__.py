@@ -33,6 +33,7 @@ from conformance.trace.run import (
     RunBegan,
     Scripted,
     Signalled,
+    TapeMissed,
     Unscripted,
 )
 from conformance.trace.trace import (
@@ -87,6 +88,7 @@ __all__ = [
     "SessionLoaded",
     "SessionOpened",
     "Signalled",
+    "TapeMissed",
     "ToolCancelled",
     "ToolEffect",
     "ToolEntered",

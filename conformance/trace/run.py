@@ -32,7 +32,7 @@ class Scripted(Observation):
     is False for a call that no harness may run (ill-formed, unknown tool, in a summary); `malformed` if its
     argument text is no whole JSON; `summary` if it stands in a summary; `id` if the
     script fixed the call's id; `reply` is its step.
-    replies: [{text, calls: [label], stop, fault}].
+    replies: [{text, calls: [label], stop, fault, thinking: [text]}], or [{failure, reset}].
     """
 
     witness = Witness.BENCH
@@ -67,6 +67,19 @@ class Unscripted(Observation):
 
     witness = Witness.BENCH
     request: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapeMissed(Observation):
+    """The harness asked for what is not on the cassette (or once more); it got a plain last answer.
+
+    `difference`: both conversations, a line an entry: "- " only on the tape, "+ " only in the request.
+    """
+
+    witness = Witness.BENCH
+    request: int
+    why: str
+    difference: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ LAYERS: Mapping[str, set[str]] = {
     "saboteurs.matrix": {"requirements", "saboteurs", "saboteurs.harnesses"},
     "smoke": {"bench", "contract", "requirements", "resolve", "trace"},
     "scaffold": {"contract", "resolve"},
-    "_pytest": {"bench", "contract", "judging", "report", "requirements", "resolve", "smoke"},
+    "_pytest": {"bench", "contract", "judging", "report", "requirements", "resolve", "root", "smoke"},
     "plugin": {"_pytest"},
     "cli": {"contract", "report", "resolve", "root"},
 }

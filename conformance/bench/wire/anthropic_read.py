@@ -49,15 +49,17 @@ def read(request: HttpRequest) -> ModelRequest:
 
 
 def _understood(kind: str, body: Json) -> ModelRequest:
+    calls = tuple(_calls(body))
     return ModelRequest(
         kind=kind,
         body=body,
         stream=body.get("stream") is True,
         system="\n".join(plain(body.get("system"))),
         texts=tuple(_texts(body)),
-        calls=tuple(_calls(body)),
+        calls=calls,
         tools=tuple(str(tool["name"]) for tool in dicts(body.get("tools")) if "name" in tool),
         normalised=_normalised(body),
+        history=tuple(_history(body, calls)),
     )
 
 
@@ -84,6 +86,18 @@ def _texts(body: Json) -> Iterator[tuple[str, str]]:
     for message in dicts(body.get("messages")):
         for text in plain(message.get("content")):
             yield str(message.get("role", "")), text
+
+
+def _history(body: Json, calls: Sequence[CallSeen]) -> Iterator[tuple[str, str | CallSeen]]:
+    """Texts and calls as they follow each other; the calls are those of `_calls`, which come in this order too."""
+    rest = iter(calls)
+    for message in dicts(body.get("messages")):
+        role = str(message.get("role", ""))
+        for block in blocks(message.get("content")):
+            if block.get("type") == "text":
+                yield role, str(block.get("text", ""))
+            elif block.get("type") == "tool_use":
+                yield role, next(rest)
 
 
 def _all_blocks(body: Json, kind: str) -> Iterator[dict[str, Any]]:

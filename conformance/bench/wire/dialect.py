@@ -48,6 +48,7 @@ class ModelRequest:
     """A request, understood. `kind` is "generate", "count_tokens", "probe" (HEAD /, models, …) or "unknown".
 
     `texts` are (role, text) pairs in order, `system` the instructions as one text, `tools` the offered names.
+    `history` is the same and the calls, in the order of the conversation; results stand in their calls.
     `normalised` is a string in which volatile parts (cache marks, ids, key order, padding) are gone: a retry
     has the same one.
     """
@@ -60,6 +61,7 @@ class ModelRequest:
     calls: Sequence[CallSeen] = ()
     tools: Sequence[str] = ()
     normalised: str = ""
+    history: Sequence[tuple[str, str | CallSeen]] = ()
 
 
 @dataclass(frozen=True)
