@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anthropic import AsyncAnthropic
 
-DEFAULT_MODEL = "claude-sonnet-4-5"
+DEFAULT_MODEL = "claude-sonnet-5"
 _RETRY_STATUS = {408, 409, 429, 500, 502, 503, 504, 529}
 _RETRY_TYPES = {"overloaded_error", "api_error", "rate_limit_error", "timeout_error"}
 _EVENT_END = re.compile(rb"\r?\n\r?\n")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from conformance.bench.acp import RpcError
-from conformance.bench.approver import Approver
 from conformance.bench.boundaries import Stage
 from conformance.bench.canaries import Canary
 from conformance.bench.homes import API_KEY, Home
+from conformance.bench.host import Host
 from conformance.bench.life import GRACE, Life
 from conformance.bench.plan import Answers, At, plan_json
 from conformance.bench.player import Playable
@@ -58,33 +58,6 @@ class Ended:
     def stop(self) -> str:
         """The ACP stop reason; "" if there was none."""
         return self.turn.stop if self.turn else ""
-
-
-class Host(Protocol):
-    """What a run needs of the world. `given_up`: turns that did not end, over all runs."""
-
-    given_up: int
-
-    @property
-    def approver(self) -> Approver: ...
-    @property
-    def serials(self) -> Iterator[int]: ...
-    @property
-    def patience(self) -> float: ...
-    @property
-    def posture(self) -> dict[str, Any]: ...
-    @property
-    def capabilities(self) -> frozenset[str]: ...
-    @property
-    def methods(self) -> frozenset[str]: ...
-    @property
-    def name(self) -> str: ...
-
-    async def launch(self, home: Home, config: Config) -> Life: ...
-    def session_params(self, life: Life, session: Session, workspace: str) -> dict[str, Any]: ...
-    def mode_id(self, session: Session) -> str | None: ...
-    def own(self, session: Session, home: Home) -> None: ...
-    def disown(self, session: Session) -> None: ...
 
 
 class Run:

@@ -66,7 +66,7 @@ def lived(turns) -> list[Entry]:
 
 
 def folded(entries):
-    folds = (Transcript(), Settings(), Workflow(), Budget("claude-sonnet-4-5"))
+    folds = (Transcript(), Settings(), Workflow(), Budget("claude-sonnet-5"))
     for entry in entries:
         for fold in folds:
             fold.apply(entry)
@@ -171,7 +171,7 @@ def test_reports_are_cumulative_and_passes_are_summed():
 
 
 def test_a_request_that_cannot_fit_is_refused_and_one_that_fits_is_clamped():
-    budget = Budget("claude-sonnet-4-5")
+    budget = Budget("claude-sonnet-5")
     with pytest.raises(LimitHit):
         budget.allow_request(Limits(tokens=100), 4000, 0.0)
     assert budget.allow_request(Limits(tokens=3000), 4000, 0.0) == 3000 - 1001

@@ -1,0 +1,39 @@
+"""What a run needs of the world around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from conformance.bench.approver import Approver
+from conformance.bench.homes import Home
+from conformance.bench.life import Life
+from conformance.bench.session import Session
+from conformance.contract.values import Config
+
+
+class Host(Protocol):
+    """The world, as a run sees it. `given_up`: turns that did not end, over all runs."""
+
+    given_up: int
+
+    @property
+    def approver(self) -> Approver: ...
+    @property
+    def serials(self) -> Iterator[int]: ...
+    @property
+    def patience(self) -> float: ...
+    @property
+    def posture(self) -> dict[str, Any]: ...
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+    @property
+    def methods(self) -> frozenset[str]: ...
+    @property
+    def name(self) -> str: ...
+
+    async def launch(self, home: Home, config: Config) -> Life: ...
+    def session_params(self, life: Life, session: Session, workspace: str) -> dict[str, Any]: ...
+    def mode_id(self, session: Session) -> str | None: ...
+    def own(self, session: Session, home: Home) -> None: ...
+    def disown(self, session: Session) -> None: ...
