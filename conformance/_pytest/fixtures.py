@@ -32,9 +32,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
             start = start_of(harness, request.config.rootpath)
         opened = World.around(harness, start)
         first_turn(opened)
-    except ConformanceError as bad:
+    except BaseException as bad:
         if opened is not None:
             opened.close()
+        if not isinstance(bad, ConformanceError | OSError):
+            raise
         reason = condensed(str(bad)).removeprefix(f"{harness}: ")  # it is named in front of it all the same
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
     yield opened

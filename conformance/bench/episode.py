@@ -12,6 +12,7 @@ from conformance.bench import processes
 from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.life import GRACE
 from conformance.bench.plan import ALLOW, Answers
+from conformance.bench.roots import require_space
 from conformance.bench.run import Ended, Run
 from conformance.bench.script import Script, reply
 from conformance.bench.tails import tear
@@ -94,7 +95,8 @@ class Episode:
 
     @property
     def trace(self) -> Trace:
-        """What was seen so far."""
+        """What was seen so far. Raises BenchError if the disk is full: then it shows nothing of the harness."""
+        require_space(self._world.root)
         return self._run.trace()
 
     @property

@@ -15,8 +15,8 @@ import pytest
 from worlds import MINIATURE, ODD, Open, anywhere, descriptors
 
 from conformance.bench import processes
-from conformance.bench.homes import lock, new_root
 from conformance.bench.plan import ENTERED, KILL_PROCESS, At
+from conformance.bench.roots import new_root
 from conformance.bench.script import call, reply, script
 from conformance.bench.world import World
 from conformance.contract.values import Config
@@ -302,15 +302,13 @@ def test_orphans_are_told_from_the_children_of_others() -> None:
 
 
 def test_what_a_killed_suite_left_on_disk_is_removed_by_the_next() -> None:
-    lives, dead, young = new_root(), new_root(), new_root()
-    held = lock(lives)
-    for path in (lives, dead):
-        os.utime(path, (0, 0))
+    lives, dead = new_root(), new_root()
+    os.close(dead.lock)
     another = new_root()
-    assert [path.exists() for path in (lives, dead, young, another)] == [True, False, True, True]
-    os.close(held)
-    for path in (lives, young, another):
-        path.rmdir()
+    assert [root.path.exists() for root in (lives, dead, another)] == [True, False, True]
+    for root in (lives, another):
+        os.close(root.lock)
+        root.path.rmdir()
 
 
 @pytest.mark.parametrize("way", WAYS)
