@@ -7,10 +7,12 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from conformance._pytest import allure
 from conformance._pytest.endings import Endings
 from conformance._pytest.items import BROKEN_OFF, PLAN
 from conformance._pytest.setup import Options
@@ -143,6 +145,21 @@ class Controller:
             as_installed=self.installed,
         )
         self.written = write_somewhere(self.options.report, draft, self.ledger, self.options.store)
+        self._tell_allure(self.written)
+        self._tell_junitxml(self.written.report)
+
+    def _tell_allure(self, written: Written) -> None:
+        try:
+            allure.write(self.config, written.report, written.folder or self.options.report)
+        except OSError as bad:
+            self.written = replace(written, trouble=(*written.trouble, f"Allure's results are not whole: {bad}."))
+
+    def _tell_junitxml(self, report: Report) -> None:
+        """Give pytest's own JUnit file, whose cases are items, the verdict of each row as a property of its suite."""
+        for plugin in self.config.pluginmanager.get_plugins():
+            if (add := getattr(plugin, "add_global_property", None)) is not None:
+                for v in report.verdicts:
+                    add(f"verdict.{v.id}", v.verdict)
 
     def _environment(self) -> dict[str, str]:
         return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",

@@ -56,6 +56,7 @@ class Items:
         """Open a ledger."""
         if ids := _ids(item):
             item.stash[LEDGER] = Ledger(ids)
+            item.user_properties += _properties(ids)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -90,6 +91,7 @@ class Items:
         self._close(ledger, raised, report)
         outcome = decide(ledger, self.options.shields, self.options.harness)
         _apply(outcome, report, raised)
+        item.user_properties.append(("verdict", outcome.word))  # --junitxml takes it from the report of the teardown
         if outcome.word == "deviation":
             _warn(item, outcome.text)
         _attach(report, {"ledger": ledger.to_json(), "word": outcome.word, "facts": self.facts,
@@ -148,6 +150,13 @@ def _ids(item: pytest.Item) -> list[str]:
     if strange:
         raise pytest.UsageError(f"{item.nodeid}: no requirement {strange[0]} in revision {table().revision}")
     return ids
+
+
+def _properties(ids: list[str]) -> list[tuple[str, object]]:
+    """What pytest's own JUnit file says of an item: each row it stands for."""
+    rows = [table().rows[i] for i in ids]
+    return [said for row in rows
+            for said in (("requirement", row.id), ("level", row.level), ("primitive", str(row.primitive)))]  # fmt: skip
 
 
 def _refuse_unexposed(ledger: Ledger, facts: dict[str, Any]) -> None:

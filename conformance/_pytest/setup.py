@@ -42,7 +42,7 @@ class Options:
 
 def start(config: pytest.Config) -> None:
     """Take over the session. Raises pytest.UsageError for options that cannot be met."""
-    from conformance._pytest import fixtures  # noqa: PLC0415  it would be imported before it is rewritten
+    from conformance._pytest import allure, fixtures  # noqa: PLC0415  it would be imported before it is rewritten
     from conformance._pytest.controller import Controller  # noqa: PLC0415
     from conformance._pytest.endings import Endings  # noqa: PLC0415
     from conformance._pytest.items import Items  # noqa: PLC0415
@@ -54,6 +54,7 @@ def start(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         _take_over(config)
     _hypothesis(config, options)
+    allure.take_over(config)
     worker = hasattr(config, "workerinput")
     endings = Endings(options.store.folder, worker=worker)
     endings.install()

@@ -16,7 +16,7 @@ from typing import Any
 
 from conformance.judging import Evidence, Ledger
 from conformance.judging.ledger import digest
-from conformance.report import html, markdown
+from conformance.report import html, junit, markdown
 from conformance.report.model import Evidence as Kept
 from conformance.report.model import Report, ReportError, misfits, trace_file
 from conformance.report.read import read_trace
@@ -97,6 +97,7 @@ def write(folder: Path, report: Report, ledger: Ledger, store: TraceStore, *, tr
             f"{folder}: the report does not fit its own schema, a fault of the suite:\n  " + "\n  ".join(wrong[:5])
         )
     _put(folder / "badge.json", json.dumps(badge(whole)) + "\n")
+    _put(folder / "junit.xml", junit.render(whole))
     _put(folder / "summary.md", markdown.render(whole, folder))
     _put(folder / "index.html", html.render(whole, folder))
     _put(folder / "report.json", json.dumps(body, indent=1) + "\n")

@@ -16,7 +16,7 @@ from conformance.report.read import read, read_index, read_trace
 from conformance.report.timeline import plain, timeline
 from conformance.requirements import table
 
-FILES = ["badge.json", "index.html", "report.json", "summary.md", "traces"]
+FILES = ["badge.json", "index.html", "junit.xml", "report.json", "summary.md", "traces"]
 
 
 def test_all_files_are_there_and_the_report_reads_back_as_it_was(folder: Path, report: Report) -> None:
