@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import pytest
 
 from conformance._pytest import allure
 from conformance._pytest.endings import Endings
+from conformance._pytest.environment import environment
 from conformance._pytest.items import BROKEN_OFF, PLAN
 from conformance._pytest.setup import Options
 from conformance._pytest.summary import print_summary
@@ -138,7 +138,7 @@ class Controller:
             harness=harness,
             claim=claim(rows, self.options.claim, harness.postures, capabilities=harness.capabilities),
             verdicts=tuple(rows),
-            environment=self._environment(),
+            environment=environment(self.config, self.options),
             seed=str(self.config.getoption("hypothesis_seed", None) or "derandomised"),
             known_failures=tuple(met(self.options.known, rows, self.options.today)),
             notes=tuple(notes),
@@ -160,10 +160,6 @@ class Controller:
             if (add := getattr(plugin, "add_global_property", None)) is not None:
                 for v in report.verdicts:
                     add(f"verdict.{v.id}", v.verdict)
-
-    def _environment(self) -> dict[str, str]:
-        return {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
-                "pytest": pytest.__version__, "profile": self.options.profile}  # fmt: skip
 
     def reds(self) -> list[str]:
         """Why the session fails although every item passed: stale entries, and faults on rows whose item had passed."""

@@ -86,8 +86,12 @@ def test_workers_give_the_same_report(suite: Suite) -> None:
     alone = suite.report()
     suite.run("-n2").assert_outcomes(passed=2, failed=1)
     together = suite.report()
+    assert (alone["environment"]["workers"], together["environment"]["workers"]) == ("0", "2")
+    assert "-n2" in together["environment"]["command"]
+    assert set(together["environment"]) - set(alone["environment"]) == {"xdist"}
     for body in (alone, together):
         body.pop("evidence")
+        body.pop("environment")
     assert together == alone
     assert len(list((suite.pytester.path / "conformance-report/traces").glob("*.jsonl"))) == 3
 
