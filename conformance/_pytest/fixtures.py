@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -39,6 +40,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
             raise
         reason = condensed(str(bad)).removeprefix(f"{harness}: ")  # it is named in front of it all the same
         raise CannotOpen(f"{reason}. To see more: conformance smoke {harness}") from bad
+    gc.collect()
+    gc.freeze()  # a search through all modules for garbage would stop the bench in mid-run, under load for seconds
     yield opened
     opened.close()
 

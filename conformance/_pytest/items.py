@@ -84,6 +84,8 @@ class Items:
         ledger = item.stash.get(LEDGER, None)
         if ledger is None:
             return _beside(item, report, raised)
+        if call.when == "teardown":
+            del item.stash[LEDGER]  # pytest keeps its items to the end, and these hold traces
         if call.when == "teardown" or (call.when == "setup" and raised is None):
             return report
         if isinstance(raised, CannotOpen):

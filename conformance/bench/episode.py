@@ -77,7 +77,7 @@ class Episode:
         life, home = self._run.life, self._run.home
         assert life is not None and home is not None
         for session in self._run.sessions.values():
-            life.sessions.pop(session.harness_id, None)
+            life.forget(session)
             if self._world.harness.closes_sessions and life.connection is not None:
                 life.connection.request("session/close", {"sessionId": session.harness_id})
         life.stage = None

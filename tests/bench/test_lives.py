@@ -20,7 +20,7 @@ from conformance.bench.roots import new_root
 from conformance.bench.script import call, reply, script
 from conformance.bench.world import World
 from conformance.contract.values import Config
-from conformance.trace import LifeEnded, LifeKilled, LifeStarted, Noted, Signalled, Updated
+from conformance.trace import LifeEnded, LifeKilled, LifeStarted, Noted, Observation, Signalled, Updated
 
 SLEEP = f"600.{os.getpid()}"  # known again among all processes of the machine
 IDLE = script(reply("Nothing."))
@@ -62,6 +62,21 @@ def test_a_thousand_forked_lives_leave_nothing(opened: Open) -> None:
     assert not root.exists()
     assert processes.strays() == set()
     assert not processes.alive(zygote)
+
+
+def test_runs_in_the_warm_life_leave_nothing_in_memory(opened: Open) -> None:
+    """What heaps up makes the collector stop the bench in mid-run, under load for longer than a harness is patient."""
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(one, Observation) for one in gc.get_objects())
+
+    world = opened(MINIATURE)
+    play = script(reply(call("c1", "look", target="a")), reply("Done."))
+    before = kept()
+    for _ in range(10):
+        world.run(*play.steps)
+    assert kept() - before < 2 * len(world.run(*play.steps))
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["contained", "bare"])

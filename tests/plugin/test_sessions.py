@@ -171,3 +171,20 @@ def test_checks_that_cannot_be_loaded_are_named_in_the_report(suite: Suite) -> N
     suite.checks("\nraise RuntimeError\n", name="test_conformance_p03_other.py")
     assert suite.run("--continue-on-collection-errors").ret == 1
     assert any("test_conformance_p03_other.py" in note for note in suite.report()["notes"])
+
+
+def test_traces_of_checks_that_are_over_are_not_kept_in_memory(suite: Suite) -> None:
+    """Pytest keeps every item and report to the end."""
+    suite.checks(
+        PASSES,
+        """
+        @check("PERM-03")
+        def test_second(world):
+            import gc
+            gc.collect()
+            assert not [one for one in gc.get_objects() if isinstance(one, Trace)]
+            good()
+            expect(run("refused"), ran_nothing())
+        """,
+    )
+    suite.run().assert_outcomes(passed=2)
