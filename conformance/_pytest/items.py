@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import warnings
 from collections.abc import Generator
 from typing import Any
@@ -13,12 +15,14 @@ from conformance._pytest.fixtures import OBSERVED, CannotOpen, unobserved
 from conformance._pytest.outcome import Outcome, decide
 from conformance._pytest.setup import Options
 from conformance.contract.errors import ConformanceError, HarnessError
-from conformance.judging import Ledger, NotExposed, Violated, recording
+from conformance.judging import Ledger, NotExposed, Untestable, Violated, recording
 from conformance.judging.verdicts import needed
 from conformance.requirements import table
 
 LEDGER = pytest.StashKey[Ledger]()
 PLAN = "plan.json"
+BROKEN_OFF = "broken-off-"
+INTERRUPTED = "the run was interrupted in the middle of its check"
 
 
 class Items:
@@ -29,6 +33,7 @@ class Items:
         self.worker = worker
         self.facts: dict[str, Any] = {}
         self.given_up = 0
+        self.lost: set[str] = set()  # why traces could not be kept
 
     # --- collection
 
@@ -40,7 +45,10 @@ class Items:
             if ids := _ids(item):
                 item.extra_keyword_matches.update([*ids, *(i.replace("-", "_") for i in ids)])
                 plan[item.nodeid] = ids
-        (self.options.store.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+        try:
+            (self.options.store.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+        except OSError as bad:
+            raise pytest.UsageError(f"the plan of the run cannot be written: {bad}; make room, or set TMPDIR") from None
 
     # --- running
 
@@ -49,6 +57,7 @@ class Items:
         """Open a ledger."""
         if ids := _ids(item):
             item.stash[LEDGER] = Ledger(ids)
+            item.user_properties += _properties(ids)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -60,7 +69,11 @@ class Items:
         self.facts = facts_of(world) or self.facts
         _refuse_unexposed(ledger, self.facts)
         with recording(ledger):
-            return (yield)
+            try:
+                return (yield)
+            except KeyboardInterrupt:
+                self._break_off(ledger)
+                raise
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -72,6 +85,8 @@ class Items:
         ledger = item.stash.get(LEDGER, None)
         if ledger is None:
             return _beside(item, report, raised)
+        if call.when == "teardown":
+            del item.stash[LEDGER]  # pytest keeps its items to the end, and these hold traces
         if call.when == "teardown" or (call.when == "setup" and raised is None):
             return report
         if isinstance(raised, CannotOpen):
@@ -79,10 +94,11 @@ class Items:
         self._close(ledger, raised, report)
         outcome = decide(ledger, self.options.shields, self.options.harness)
         _apply(outcome, report, raised)
+        item.user_properties.append(("verdict", outcome.word))  # --junitxml takes it from the report of the teardown
         if outcome.word == "deviation":
             _warn(item, outcome.text)
         _attach(report, {"ledger": ledger.to_json(), "word": outcome.word, "facts": self.facts,
-                         "given_up": self._given_up(item)})  # fmt: skip
+                         "lost": sorted(self.lost), "given_up": self._given_up(item)})  # fmt: skip
         return report
 
     def _given_up(self, item: pytest.Item) -> int:
@@ -91,14 +107,29 @@ class Items:
         self.given_up = max(before, now)
         return self.given_up - before
 
+    def _break_off(self, ledger: Ledger) -> None:
+        """Leave what is known of an item that was interrupted to the controller; pytest makes no report of it."""
+        ledger.take(Untestable("", INTERRUPTED))
+        self._keep(ledger)
+        body = {"ledger": ledger.to_json(), "facts": self.facts, "lost": sorted(self.lost)}
+        with contextlib.suppress(OSError):  # then it is lost: a row without a result never passes
+            path = self.options.store.folder / f"{BROKEN_OFF}{os.getpid()}.json"
+            path.write_text(json.dumps(body), encoding="utf-8")
+
     def _close(self, ledger: Ledger, raised: BaseException | None, report: pytest.TestReport) -> None:
         if raised is not None and report.skipped and not isinstance(raised, NotExposed):
             ledger.take(NotExposed(None, str(raised), bench=True))  # a plain pytest.skip
         elif raised is not None:
             ledger.take(raised)
+        self._keep(ledger)
+
+    def _keep(self, ledger: Ledger) -> None:
         ledger.close()
         for trace in ledger.traces.values():
-            self.options.store.put(trace)
+            try:
+                self.options.store.put(trace)
+            except OSError as bad:
+                self.lost.add(bad.strerror or str(bad))
 
     def _cannot_open(self, report: pytest.TestReport, raised: CannotOpen) -> pytest.TestReport:
         if not self.worker:
@@ -129,6 +160,13 @@ def _ids(item: pytest.Item) -> list[str]:
     if strange:
         raise pytest.UsageError(f"{item.nodeid}: no requirement {strange[0]} in revision {table().revision}")
     return ids
+
+
+def _properties(ids: list[str]) -> list[tuple[str, object]]:
+    """What pytest's own JUnit file says of an item: each row it stands for."""
+    rows = [table().rows[i] for i in ids]
+    return [said for row in rows
+            for said in (("requirement", row.id), ("level", row.level), ("primitive", str(row.primitive)))]  # fmt: skip
 
 
 def _refuse_unexposed(ledger: Ledger, facts: dict[str, Any]) -> None:

@@ -43,8 +43,9 @@ class Options:
 
 def start(config: pytest.Config) -> None:
     """Take over the session. Raises pytest.UsageError for options that cannot be met."""
-    from conformance._pytest import fixtures  # noqa: PLC0415  it would be imported before it is rewritten
+    from conformance._pytest import allure, fixtures  # noqa: PLC0415  it would be imported before it is rewritten
     from conformance._pytest.controller import Controller  # noqa: PLC0415
+    from conformance._pytest.endings import Endings  # noqa: PLC0415
     from conformance._pytest.items import Items  # noqa: PLC0415
 
     options = _options(config)
@@ -56,11 +57,15 @@ def start(config: pytest.Config) -> None:
     elif config.args_source is not pytest.Config.ArgsSource.ARGS:
         _take_over(config)
     _hypothesis(config, options)
+    allure.take_over(config)
     worker = hasattr(config, "workerinput")
+    endings = Endings(options.store.folder, worker=worker)
+    endings.install()
     config.pluginmanager.register(fixtures, "conformance-fixtures")
     config.pluginmanager.register(Items(options, worker=worker), "conformance-items")
     if not worker:
-        config.pluginmanager.register(Controller(config, options), "conformance-controller")
+        config.pluginmanager.register(Controller(config, options, endings), "conformance-controller")
+    config.pluginmanager.register(endings, "conformance-endings")  # last, so that it is called first
 
 
 def checks_folder(config: pytest.Config) -> Path:
@@ -113,7 +118,7 @@ class _NeverIgnore:
 def _options(config: pytest.Config) -> Options:
     harness = config.getoption("conformance_harness")
     given = getattr(config, "workerinput", {}).get("conformance_store")
-    store = Path(given or tempfile.mkdtemp(prefix="conformance-"))
+    store = Path(given) if given else _new_store()
     report = Path(config.invocation_params.dir, config.getoption("conformance_report"))
     try:
         known = tuple(_known(config, _beside(config, harness)))
@@ -124,6 +129,13 @@ def _options(config: pytest.Config) -> Options:
         config.getoption("profile_claim"),
         known, TraceStore(store), date.today(),  # noqa: DTZ011  the day of expiry is one of the user's calendar
     )  # fmt: skip
+
+
+def _new_store() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="conformance-"))
+    except OSError as bad:
+        raise pytest.UsageError(f"no folder for traces could be made: {bad}; make room, or set TMPDIR") from None
 
 
 def _beside(config: pytest.Config, harness: str) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from conformance._pytest.outcome import again
@@ -13,16 +14,19 @@ from conformance._pytest.setup import Options
 from conformance.judging import VERDICTS, Verdict
 from conformance.report.model import Report
 from conformance.report.view import PRIMITIVES
+from conformance.report.writer import Written
 
 WIDTH = 100
 
 
-def print_summary(terminal: Any, report: Report, options: Options) -> None:
+def print_summary(terminal: Any, written: Written, options: Options) -> None:
     """Print it on pytest's terminal reporter."""
-    good = report.claim.status == "conforms"
+    good = written.report.claim.status == "conforms" and not written.trouble
     terminal.section("conformance", green=good, yellow=not good)
-    for line in summary(report, options):
+    for line in summary(written.report, options):
         terminal.line(line, red=line.startswith("FAIL "), yellow=line.startswith(("STALE ", "EXPIRED ")))
+    for line in _where(written, options):
+        terminal.line(line, red=bool(written.trouble))
 
 
 def summary(report: Report, options: Options) -> Iterator[str]:
@@ -40,7 +44,17 @@ def summary(report: Report, options: Options) -> Iterator[str]:
         yield from textwrap.wrap(f"note: {note}", WIDTH)
     yield from _failures(report, options)
     yield from _not_tested(report.verdicts)
-    yield from textwrap.wrap(f"report: {os.path.relpath(options.report / 'index.html')}", WIDTH)
+
+
+def _where(written: Written, options: Options) -> Iterator[str]:
+    """Where the report lies; what went wrong with it."""
+    for trouble in written.trouble:
+        yield from textwrap.wrap(trouble, WIDTH, subsequent_indent="  ")
+    if written.folder is None:
+        yield "NO REPORT could be written: what stands here is all. Make room, or name another --conformance-report"
+        return
+    shown = os.path.relpath(written.folder) if written.folder == options.report else str(written.folder)
+    yield from textwrap.wrap(f"report: {Path(shown, 'index.html')}", WIDTH)
 
 
 def _table(verdicts: Sequence[Verdict]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.life import GRACE
 from conformance.bench.plan import ALLOW, Answers
 from conformance.bench.player import Playable
+from conformance.bench.roots import require_space
 from conformance.bench.run import Ended, Run
 from conformance.bench.script import Script, reply
 from conformance.bench.tails import tear
@@ -73,7 +74,7 @@ class Episode:
         life, home = self._run.life, self._run.home
         assert life is not None and home is not None
         for session in self._run.sessions.values():
-            life.sessions.pop(session.harness_id, None)
+            life.forget(session)
             if self._world.harness.closes_sessions and life.connection is not None:
                 life.connection.request("session/close", {"sessionId": session.harness_id})
         life.stage = None
@@ -91,7 +92,8 @@ class Episode:
 
     @property
     def trace(self) -> Trace:
-        """What was seen so far."""
+        """What was seen so far. Raises BenchError if the disk is full: then it shows nothing of the harness."""
+        require_space(self._world.root)
         return self._run.trace()
 
     @property

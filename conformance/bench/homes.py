@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
 import shutil
-import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,40 +13,6 @@ from typing import Any
 from conformance.contract.values import Setup
 
 API_KEY = "sk-ant-canary-key-0123456789abcdef"  # a sentinel: ALL-07 looks for it everywhere else
-
-
-PREFIX = "hc-"
-OLD = 60.0  # seconds: a younger folder may not be locked yet
-
-
-def new_root() -> Path:
-    """A folder for all homes of a world, on memory where there is some: SIGKILL is no power loss.
-
-    What a suite that was killed left behind is removed on the way.
-    """
-    base = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir())  # noqa: S108
-    for path in base.glob(f"{PREFIX}*"):
-        _remove_left(path)
-    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-
-
-def lock(root: Path) -> int:
-    """Mark a root as in use, until the answer (a file descriptor) is closed. Raises OSError if it is in use."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _remove_left(path: Path) -> None:
-    with contextlib.suppress(OSError):  # its suite lives, or it is somebody else's
-        if path.stat().st_uid == os.getuid() and time.time() - path.stat().st_mtime > OLD:
-            fd = lock(path)
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(fd)
 
 
 @dataclass

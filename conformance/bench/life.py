@@ -96,6 +96,11 @@ class Life:
         self._turns[self.connection.last_id + 1] = (session, turn, proceeds)
         return self.connection.request(method, params)
 
+    def forget(self, session: Session) -> None:
+        """The session's run is over: nothing that comes for it is of interest, and nothing of it is kept."""
+        self.sessions.pop(session.harness_id, None)
+        self._turns = {id: turn for id, turn in self._turns.items() if turn[0] is not session}
+
     def drain(self) -> None:
         """Read all that the harness has written."""
         if self.connection is not None:

@@ -18,13 +18,14 @@ from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.doors import Doors
 from conformance.bench.episode import Episode
 from conformance.bench.harness import Harness
-from conformance.bench.homes import Home, lock, new_root
+from conformance.bench.homes import Home
 from conformance.bench.http import Exchange, HttpServer
 from conformance.bench.launch import Launcher
 from conformance.bench.life import Life
 from conformance.bench.model import ScriptedModel
 from conformance.bench.plan import ALLOW, KILL_PROCESS, Answers, At
 from conformance.bench.player import Playable
+from conformance.bench.roots import Root, new_root
 from conformance.bench.run import Run
 from conformance.bench.script import Reply, Script, Step, reply
 from conformance.bench.session import Session
@@ -45,9 +46,8 @@ FOLLOW_UP = "Thank you. Is there anything else?"
 class World:
     """One harness, plugged in, with the bench around it. Make it with `World.open`, end it with `close`."""
 
-    def __init__(self, name: str, start: Start, root: Path) -> None:
-        self.root = root
-        self._lock = lock(root)
+    def __init__(self, name: str, start: Start, made: Root) -> None:
+        self.root, self._lock = made
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self._fault)
         self._faults: list[Exception] = []
@@ -64,7 +64,7 @@ class World:
         self.given_up = 0
         self.doors = Doors(self.toolbox, self._sessions.get)
         self.server = HttpServer(self._serve)
-        self.launcher = Launcher(root, start, self.approver, lambda: self.server.port, self._accept_on)
+        self.launcher = Launcher(self.root, start, self.approver, lambda: self.server.port, self._accept_on)
         self.model = ScriptedModel(DIALECTS[start.dialect], start.patterns)
         self.harness = Harness(name, start)
         self.cassettes = data_folder("cassettes")  # where tapes are looked for

@@ -32,7 +32,16 @@ def _lines(view: View) -> Iterator[str]:
         yield from ("", "## Failures")
     for one in view.failures:
         yield from _failure(one)
+    yield from _again(report)
     yield from ("", "`conformance verify` derives every verdict again from the traces in this folder.")
+
+
+def _again(report: Report) -> Iterator[str]:
+    said = report.environment
+    names = ("python", "pytest", "hypothesis", "xdist", "containment", "kernel", "adapter_sha256")
+    facts = [f"{name.replace('_', ' ')} {said[name]}" for name in names if said.get(name)]
+    yield from ("", "## How to make this run again", "", "```console", said["command"], "```", "")
+    yield f"Seed {report.seed}; {', '.join(facts)}."
 
 
 def _not_tested(view: View) -> Iterator[str]:

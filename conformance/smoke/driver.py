@@ -15,6 +15,7 @@ from conformance.bench.acp import RpcError
 from conformance.bench.homes import Home
 from conformance.bench.launch import Launcher
 from conformance.bench.life import Life
+from conformance.bench.roots import Root
 from conformance.bench.starts import Start, start_of
 from conformance.bench.world import World
 from conformance.contract.errors import HarnessError
@@ -105,10 +106,10 @@ class Bounded(World):
     seconds: float = 30.0
     launcher: Watched
 
-    def __init__(self, name: str, start: Start, root: Path) -> None:
-        super().__init__(name, start, root)
+    def __init__(self, name: str, start: Start, made: Root) -> None:
+        super().__init__(name, start, made)
         self.launcher.close()
-        self.launcher = Watched(root, start, self.approver, lambda: self.server.port, self._accept_on)
+        self.launcher = Watched(self.root, start, self.approver, lambda: self.server.port, self._accept_on)
         self._closing = False
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -86,8 +86,12 @@ def test_workers_give_the_same_report(suite: Suite) -> None:
     alone = suite.report()
     suite.run("-n2").assert_outcomes(passed=2, failed=1)
     together = suite.report()
+    assert (alone["environment"]["workers"], together["environment"]["workers"]) == ("0", "2")
+    assert "-n2" in together["environment"]["command"]
+    assert set(together["environment"]) - set(alone["environment"]) == {"xdist"}
     for body in (alone, together):
         body.pop("evidence")
+        body.pop("environment")
     assert together == alone
     assert len(list((suite.pytester.path / "conformance-report/traces").glob("*.jsonl"))) == 3
 
@@ -167,3 +171,20 @@ def test_checks_that_cannot_be_loaded_are_named_in_the_report(suite: Suite) -> N
     suite.checks("\nraise RuntimeError\n", name="test_conformance_p03_other.py")
     assert suite.run("--continue-on-collection-errors").ret == 1
     assert any("test_conformance_p03_other.py" in note for note in suite.report()["notes"])
+
+
+def test_traces_of_checks_that_are_over_are_not_kept_in_memory(suite: Suite) -> None:
+    """Pytest keeps every item and report to the end."""
+    suite.checks(
+        PASSES,
+        """
+        @check("PERM-03")
+        def test_second(world):
+            import gc
+            gc.collect()
+            assert not [one for one in gc.get_objects() if isinstance(one, Trace)]
+            good()
+            expect(run("refused"), ran_nothing())
+        """,
+    )
+    suite.run().assert_outcomes(passed=2)

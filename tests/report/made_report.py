@@ -38,6 +38,12 @@ CAPABILITIES = ("approve", "resume", "turns")
 POSTURES = {"budget_basis": "after", "on_reject": "continue"}
 CALL = {"label": "a", "nonce": "n-7f3a", "tool": "wipe", "arguments": {"nonce": "n-7f3a", "target": "ledger <b>"}}
 
+ENVIRONMENT = {
+    "python": "3.11.7", "system": "Linux x86_64", "kernel": "6.1.0", "pytest": "9.2.0", "hypothesis": "6.170.17",
+    "containment": "bubblewrap 0.8.0", "profile": "default", "asked": "sample", "selected": "", "workers": "0",
+    "adapter_sha256": "0" * 64, "command": "pytest --harness=sample --conformance-profile=default",
+}  # fmt: skip
+
 
 @predicate
 def nothing_took_effect(trace: Trace) -> Iterator[tuple[int, str]]:
@@ -127,7 +133,7 @@ def make(tmp_path: Path) -> Report:
         harness=HarnessFacts("sample", "2.1", "strict", CAPABILITIES, POSTURES),
         claim=judging.claim(rows, "", POSTURES, capabilities=CAPABILITIES),
         verdicts=tuple(rows),
-        environment={"python": "3.11.7", "system": "Linux x86_64", "profile": "default"},
+        environment=ENVIRONMENT,
         seed="derandomised",
         known_failures=(Known("PERM-01", "being mended", "#12", "2999-01-01", "holds"),),
         notes=("No containment here: shell checks used shims only.",),

@@ -16,7 +16,7 @@ from conformance.report.read import read, read_index, read_trace
 from conformance.report.timeline import plain, timeline
 from conformance.requirements import table
 
-FILES = ["badge.json", "index.html", "report.json", "summary.md", "traces"]
+FILES = ["badge.json", "index.html", "junit.xml", "report.json", "summary.md", "traces"]
 
 
 def test_all_files_are_there_and_the_report_reads_back_as_it_was(folder: Path, report: Report) -> None:
@@ -127,6 +127,15 @@ def test_the_summary_and_the_badge_say_the_same(folder: Path) -> None:
     badge = json.loads((folder / "badge.json").read_text("utf-8"))
     assert badge["schemaVersion"] == 1
     assert badge["message"].startswith("partial, 1 fail")
+
+
+def test_page_and_summary_say_how_to_make_the_run_again(folder: Path, report: Report) -> None:
+    page, summary = ((folder / name).read_text("utf-8") for name in ("index.html", "summary.md"))
+    for text in (page, summary):
+        assert all(report.environment[name] in text for name in ("command", "hypothesis", "kernel", "adapter_sha256"))
+    (folder / "report.json").write_text((folder / "report.json").read_text("utf-8").replace('"kernel"', '"colonel"'))
+    with pytest.raises(ReportError, match="'kernel' is a required property"):
+        read(folder)
 
 
 def test_a_timeline_says_who_did_what_and_marks_the_place() -> None:
