@@ -2,252 +2,149 @@
 # requires-python = ">=3.10"
 # dependencies = ["pydantic-ai-slim[anthropic]==2.68.0"]
 # ///
-"""Connects pydantic-ai at its strictest: what is not known to be read-only is deferred for approval.
-
-The library hands out a conversation and leaves storing it to its user: `Session.save` is what its documentation tells
-that user to do. What it has no guard for (standing answers, rules, compaction, time of a session) is not declared.
-"""
-
-from __future__ import annotations
+"""Connects pydantic-ai at its strictest; what it does not do itself (rules, compaction ...) is not declared."""
 
 import asyncio
-import contextlib
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
+import pydantic_ai as p
 from anthropic import AsyncAnthropic
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_ai import Agent, Conversation, DeferredToolRequests, FunctionToolset, UsageLimits
-from pydantic_ai import Tool as TypedTool
-from pydantic_ai import messages as m
-from pydantic_ai.exceptions import ToolFailed, UsageLimitExceeded
+from pydantic import ConfigDict, Field, TypeAdapter, create_model
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
-from typing_extensions import NotRequired, TypedDict
 
 from conformance import contract as c
 
 JSON = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict[str, Any], "array": list[Any]}
 LIMITS = {"turns": "request_limit", "tokens": "total_tokens_limit", "calls": "tool_calls_limit"}
-STOPS = {"length": c.StopReason.MAX_TOKENS, "content_filter": c.StopReason.REFUSAL}
-SILENCE = 2.0  # seconds without a byte from the model: the setting `timeout`
+FILE = TypeAdapter(tuple[bool, p.Conversation])  # whether its last turn is unfinished, and the conversation
 
 
-def typed(tool: c.Tool) -> TypedTool[None]:
-    """Make a typed function of a tool, so that the library validates: `Tool.from_schema` documents that it does not."""
+def typed(tool: c.Tool) -> p.Tool:
+    """Make a typed function of a tool, so that the library validates arguments: with `Tool.from_schema` it does not."""
     fields: dict[str, Any] = {}
     for name, says in tool.schema["properties"].items():
         kind = Annotated[JSON[says["type"]], Field(description=says.get("description"), ge=says.get("minimum"))]
-        fields[name] = kind if name in tool.schema.get("required", ()) else NotRequired[kind]
-    arguments_of: Any = TypedDict("arguments_of", fields)
-    extra = "forbid" if tool.schema.get("additionalProperties") is False else "allow"
-    arguments_of.__pydantic_config__ = ConfigDict(extra=extra)
+        fields[name] = (kind, ... if name in tool.schema.get("required", ()) else None)
+    config = ConfigDict(extra="allow" if tool.schema.get("additionalProperties", True) else "forbid")
 
-    async def run(arguments: Any) -> str:
-        result = await tool.acall(arguments)
+    async def run(arguments: create_model("Arguments", __config__=config, **fields)) -> str:
+        result = await tool.acall(arguments.model_dump(exclude_unset=True))
         if result.is_error:
-            raise ToolFailed(result.text)
+            raise p.ToolFailed(result.text)
         return result.text
 
-    run.__annotations__["arguments"] = arguments_of
-    asks = tool.risk is not c.Risk.READ_ONLY
-    return TypedTool(run, name=tool.name, description=tool.description, requires_approval=asks)
+    gated = tool.risk is not c.Risk.READ_ONLY
+    return p.Tool(run, name=tool.name, description=tool.description, requires_approval=gated)
 
 
-class Stored(BaseModel):
-    """A session's file: the conversation, and whether a turn of it has not ended (`live`)."""
+class Session:  # a conversation, its agent and its file
+    def __init__(self, adapter: Any, setup: c.SessionSetup, live: bool, conversation: p.Conversation) -> None:
+        self.live, self.conversation, self.limits = live, conversation, setup.config.limits
+        self.path = adapter.folder / f"{conversation.conversation_id}.json"
+        provider = AnthropicProvider(anthropic_client=adapter.client.copy(base_url=setup.model_url))
+        self.agent = p.Agent(
+            AnthropicModel(adapter.model, provider=provider, settings={"timeout": adapter.posture["stall_timeout"]}),
+            toolsets=[p.FunctionToolset([*map(typed, setup.tools)]).filtered(lambda _, x: x.name not in setup.config.exclude)],
+            output_type=[str, p.DeferredToolRequests], capabilities=[p.capabilities.RaiseContentFilterError()],
+        )  # fmt: skip
 
-    conversation: Conversation
-    live: bool = False
-
-
-class Session:
-    """One conversation, its agent, and the file it is kept in."""
-
-    def __init__(self, life: c.Setup, client: AsyncAnthropic, setup: c.SessionSetup, stored: Stored) -> None:
-        self.stored, self.limits = stored, setup.config.limits
-        self.path = Path(life.state_dir, f"{stored.conversation.conversation_id}.json")
-        model = AnthropicModel(life.model, provider=AnthropicProvider(anthropic_client=client))
-        tools = FunctionToolset([typed(tool) for tool in setup.tools])
-        pool = tools.filtered(lambda _, tool: tool.name not in setup.config.exclude)
-        self.agent = Agent(
-            model, output_type=[str, DeferredToolRequests], toolsets=[pool], model_settings={"timeout": SILENCE}
-        )
-
-    def save(self, conversation: Conversation, *, live: bool = True) -> None:
-        """Replace the file as a whole, before what follows from it happens."""
-        self.stored = Stored(conversation=conversation, live=live)
-        draft = self.path.with_suffix(".draft")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(self.stored.model_dump_json().encode())
-            os.fsync(file.fileno())
+    def save(self, conversation: p.Conversation, *, live: bool) -> None:
+        """Replace the file as a whole: before what follows from it happens, and before it is shown."""
+        self.live, self.conversation, draft = live, conversation, self.path.with_suffix(".new")
+        draft.write_bytes(FILE.dump_json((live, conversation)))
         draft.replace(self.path)
 
-    def keep(self, run: Any, *coming: m.ModelRequest, live: bool = True) -> None:
-        """Save a run as far as it is, and the request that comes next."""
-        messages, key = [*run.all_messages(), *coming], self.stored.conversation.conversation_id
-        self.save(Conversation(messages=messages, usage=run.usage, conversation_id=key), live=live)
+    def keep(self, run: Any, *coming: p.ModelRequest) -> None:
+        history, key = [*run.all_messages(), *coming], self.conversation.conversation_id
+        self.save(p.Conversation(messages=history, usage=run.usage, conversation_id=key), live=True)
 
-    async def work(self, turn: c.Turn, **given: Any) -> c.Stop:
-        """Run, ask about what was deferred, and run on with the answers, until a run ends with something else."""
-        waiting = self.stored.conversation.deferred_tool_requests
-        if waiting and given:  # the next prompt comes instead of the answers
-            given["deferred_tool_results"] = waiting.build_results(
-                approvals={p.tool_call_id: False for p in waiting.approvals}
-            )
-        again = True
-        while True:
-            if waiting and not given:
-                answers = await asyncio.gather(*(turn.ask(asked(part, again=again)) for part in waiting.approvals))
-                pairs = zip(waiting.approvals, answers, strict=True)
-                given["deferred_tool_results"] = waiting.build_results(
-                    approvals={part.tool_call_id: answer.allowed for part, answer in pairs}
-                )
-            stop = await self.run(turn, **given)
-            waiting, given, again = self.stored.conversation.deferred_tool_requests, {}, False
-            if not waiting:
-                return stop
-
-    async def run(self, turn: c.Turn, **given: Any) -> c.Stop:
-        """Take one run of the library, saved before each of its steps and at its end."""
-        values = {LIMITS[name]: value for name, value in self.limits.declared().items() if name in LIMITS}
-        limits, run = UsageLimits(**values, count_tokens_before_request="total_tokens_limit" in values), None
-        try:
-            async with self.agent.iter(conversation=self.stored.conversation, usage_limits=limits, **given) as run:
+    async def work(self, turn: c.Turn, prompt: str | None = None, *, again: bool = True) -> c.Stop:
+        """Run; ask about what the run deferred, and run on with the answers. An error leaves the file as it is."""
+        old, results = self.conversation, None
+        if waiting := old.deferred_tool_requests:
+            calls = [c.Call(x.tool_call_id, x.tool_name, x.args_as_dict(), again) for x in waiting.approvals]
+            answers = [] if prompt else await asyncio.gather(*map(turn.ask, calls))  # a prompt refuses what waits
+            allowed = {call.id for call, answer in zip(calls, answers, strict=False) if answer.allowed}
+            results = waiting.build_results(approvals={x.id: x.id in allowed for x in calls})
+        most = {LIMITS[name]: value for name, value in self.limits.declared().items()}
+        limits = p.UsageLimits(**most, count_tokens_before_request="total_tokens_limit" in most)
+        async with self.agent.iter(prompt, conversation=old, deferred_tool_results=results, usage_limits=limits) as run:
+            try:
                 async for node in run:
                     await self.step(run, node, turn)
-        except UsageLimitExceeded as reached:
-            self.keep(run)
-            name = next((name for name, word in LIMITS.items() if word in str(reached)), "")
-            reason = c.StopReason.MAX_TOKENS if name == "tokens" else c.StopReason.MAX_TURN_REQUESTS
-            return c.Stop(reason, name, str(reached))
-        except BaseException:
-            if run:
+            except (p.UsageLimitExceeded, asyncio.CancelledError) as stopped:
                 self.keep(run)
-            raise
-        self.save(run.result.conversation, live=isinstance(run.result.output, DeferredToolRequests))
-        return c.Stop(STOPS.get(run.result.response.finish_reason, c.StopReason.END_TURN))
+                if isinstance(stopped, asyncio.CancelledError):
+                    raise
+                name = next((name for name, word in LIMITS.items() if word in str(stopped)), "")
+                return c.Stop(c.StopReason("max_tokens" if name == "tokens" else "max_turn_requests"), name)
+        self.save(run.result.conversation, live=isinstance(run.result.output, p.DeferredToolRequests))
+        ended = c.StopReason("max_tokens" if run.result.response.finish_reason == "length" else "end_turn")
+        return await self.work(turn, again=False) if self.live else c.Stop(ended)
 
     async def step(self, run: Any, node: Any, turn: c.Turn) -> None:
-        """Take one step; what is shown of it is saved before."""
-        if Agent.is_model_request_node(node):
+        if p.Agent.is_model_request_node(node):
             self.keep(run, node.request)
+            async with node.stream(run.ctx) as stream:
+                async for text in stream.stream_text(delta=True, debounce_by=None):
+                    turn.emit(c.Text(text))
+        elif p.Agent.is_call_tools_node(node) and node.model_response.tool_calls:
+            calls = {part.tool_call_id: part for part in node.model_response.tool_calls}
+            # Its own mark: a later run then closes the calls that have no result. Without it the run would begin them.
+            self.keep(run, ended := p.ModelRequest(parts=[], state="interrupted"))
             async with node.stream(run.ctx) as events:
-                async for event in events:
-                    if isinstance(event, m.PartStartEvent) and isinstance(event.part, m.TextPart):
-                        turn.emit(c.Text(event.part.content))
-                    elif isinstance(event, m.PartDeltaEvent) and isinstance(event.delta, m.TextPartDelta):
-                        turn.emit(c.Text(event.delta.content_delta))
-        elif Agent.is_call_tools_node(node) and node.model_response.tool_calls:
-            # Whoever reads the file from here on reads an interrupted history, in the library's own words for it
-            # (`state`): it closes these calls as interrupted. Without that mark it would take them for new ones.
-            ended: list[Any] = []
-            self.keep(run, m.ModelRequest(parts=ended, state="interrupted"))
-            async with node.stream(run.ctx) as events:
-                async for event in events:
-                    if isinstance(event, m.FunctionToolResultEvent):
-                        ended.append(event.part)
-                        self.keep(run, m.ModelRequest(parts=ended, state="interrupted"))
-                        show([node.model_response, m.ModelRequest(parts=[event.part])], turn, text=False)
+                async for part in (x.part async for x in events if isinstance(x, p.FunctionToolResultEvent)):
+                    ended.parts.append(part)
+                    self.keep(run, ended)
+                    status = c.CallStatus("completed" if part.outcome == "success" else "failed")
+                    call = c.Call(part.tool_call_id, part.tool_name, calls[part.tool_call_id].args_as_dict())
+                    turn.emit(c.CallShown(call, status, part.model_response_str()))
 
 
-def asked(part: m.ToolCallPart, *, again: bool = False) -> c.Call:
-    """Show a call of the library as one of the contract."""
-    return c.Call(part.tool_call_id, part.tool_name, part.args_as_dict(), again)
-
-
-def show(messages: list[Any], turn: c.Turn, *, text: bool = True) -> None:
-    """Show what the messages say: prompts, answers, and what became of each call."""
-    calls: dict[str, m.ToolCallPart] = {}
-    for part in (part for message in messages for part in message.parts):
-        if isinstance(part, m.ToolCallPart):
-            calls[part.tool_call_id] = part
-        elif isinstance(part, m.ToolReturnPart):
-            status = c.CallStatus.COMPLETED if part.outcome == "success" else c.CallStatus.FAILED
-            in_doubt = part.outcome == "interrupted"
-            turn.emit(c.CallShown(asked(calls[part.tool_call_id]), status, part.model_response_str(), in_doubt))
-        elif text and isinstance(part, m.UserPromptPart):
-            turn.emit(c.UserText(str(part.content)))
-        elif text and isinstance(part, m.TextPart):
-            turn.emit(c.Text(part.content))
-
-
-class PydanticAI(c.Adapter):
-    """Each session is one conversation; each turn is one or more runs of its agent."""
-
-    name = "pydantic-ai"
-    version = "2.68.0"
-    configuration = "all but read-only tools require approval; typed arguments; UsageLimits over the conversation"
-    capabilities = frozenset({"approve", "callable", "sessions", "resume", "replay", "pool", *LIMITS})
-    posture = {
-        "tier_source": "adapter", "on_reject": "continue", "annotations": "ignored", "start": "after_reply",
-        "deferred": "no", "state_owner": "caller", "on_resume": "idle", "pending_after_crash": "reask",
-        "in_doubt": "report", "budget_basis": "after", "budget_scope": "session", "wrap_up": "none",
-        "usage_counts": ["input", "output", "cache_read", "cache_write"], "default_limit": 50,
-        "stall_timeout": SILENCE, "credential_files": [],
+class PydanticAI(c.Adapter):  # a turn is one run of the session's agent, or several with approvals between them
+    name, version = "pydantic-ai", "2.68.0"
+    configuration = "all but read-only tools require approval; a refusal is an error; limits of the conversation"
+    capabilities = frozenset({"approve", "callable", "sessions", "resume", "pool", *LIMITS})
+    posture: ClassVar[dict[str, Any]] = {
+        "tier_source": "adapter", "state_owner": "caller", "on_reject": "continue", "start": "after_reply",
+        "pending_after_crash": "reask", "in_doubt": "report", "budget_basis": "after", "budget_scope": "session",
+        "usage_counts": ["input", "output", "cache_read", "cache_write"], "default_limit": 50, "stall_timeout": 2.0,
     }  # fmt: skip
 
     @classmethod
     def preload(cls, warm: c.Setup) -> None:
-        """Take a turn, so that what the library builds when it is first used is there."""
-        client = AsyncAnthropic(api_key=warm.api_key, base_url=warm.model_url, max_retries=0)
-        setup = c.SessionSetup(warm.workspace, warm.model_url)
-        agent = Session(warm, client, setup, Stored(conversation=Conversation())).agent
-        with contextlib.suppress(Exception):
-            asyncio.run(agent.run("warm-up"))
+        asyncio.run(cls().start(warm, warm_up=True))
 
-    async def start(self, setup: c.Setup) -> None:
-        """Begin a life."""
-        self.life, self.sessions = setup, dict[str, Session]()
+    async def start(self, setup: c.Setup, *, warm_up: bool = False) -> None:
+        self.folder, self.model, self.sessions = Path(setup.state_dir), setup.model, {}
         self.client = AsyncAnthropic(api_key=setup.api_key, base_url=setup.model_url)
-
-    def open(self, setup: c.SessionSetup, stored: Stored) -> Session:
-        """Put a session into memory; all share the connections of one client."""
-        session = Session(self.life, self.client.copy(base_url=setup.model_url), setup, stored)
-        self.sessions[stored.conversation.conversation_id] = session
-        return session
+        if warm_up:
+            await Session(self, c.SessionSetup("", setup.model_url), False, p.Conversation()).agent.run("warm-up")
 
     async def new_session(self, session: c.SessionSetup) -> str:
-        """Open a session under the id of its conversation."""
-        conversation = Conversation()
-        self.open(session, Stored(conversation=conversation)).save(conversation, live=False)
-        return conversation.conversation_id
+        opened = Session(self, session, False, p.Conversation())
+        opened.save(opened.conversation, live=False)
+        return self.sessions.setdefault(opened.path.stem, opened).path.stem
 
-    async def load_session(self, session: str, setup: c.SessionSetup, turn: c.Turn) -> list[c.Unfinished]:
-        """Read a session's file and show its conversation."""
-        path = {path.stem: path for path in Path(self.life.state_dir).glob("*.json")}.get(session)
-        if path is None:
-            raise LookupError(f"there is no session {session[:100]!r} in {self.life.state_dir}")
-        stored = self.open(setup, Stored.model_validate_json(path.read_bytes())).stored
-        show(stored.conversation.messages, turn)
-        waiting = stored.conversation.deferred_tool_requests
-        return [c.Unfinished(asked(part), "pending") for part in waiting.approvals] if waiting and stored.live else []
+    async def load_session(self, session: str, setup: c.SessionSetup, turn: c.Turn) -> tuple[()]:
+        paths = {path.stem: path for path in self.folder.glob("*.json")}
+        if session not in paths:
+            raise LookupError(f"there is no session {session[:100]!r} in {self.folder}")
+        self.sessions[session] = Session(self, setup, *FILE.validate_json(paths[session].read_bytes()))
+        return ()
 
-    async def set_limits(self, session: str, limits: c.Limits) -> None:
-        """Take these from the next run on."""
-        self.sessions[session].limits = limits
-
-    async def close_session(self, session: str) -> None:
-        """Forget it; the file stays."""
-        self.sessions.pop(session, None)
-
-    async def prompt(self, session: str, text: str, turn: c.Turn) -> c.Stop:
-        """Take a prompt; it comes after the calls that an interrupted turn left open, which the library closes."""
-        return await self.until_cancelled(self.sessions[session], turn, user_prompt=text)
-
-    async def proceed(self, session: str, turn: c.Turn) -> c.Stop | None:
-        """Run on without a prompt, as the library does from any history that does not end with an answer."""
+    async def prompt(self, session: str, text: str | None, turn: c.Turn) -> c.Stop:
         known = self.sessions[session]
-        return await self.until_cancelled(known, turn) if known.stored.live else None
-
-    async def until_cancelled(self, session: Session, turn: c.Turn, **given: Any) -> c.Stop:
-        """Work until the turn ends or the client cancels it; the library hands out what was done until then."""
-        work, cancel = asyncio.ensure_future(session.work(turn, **given)), asyncio.ensure_future(turn.cancelled.wait())
-        await asyncio.wait({work, cancel}, return_when=asyncio.FIRST_COMPLETED)
-        _ = cancel.cancel(), work.done() or work.cancel()
+        work, cancel = asyncio.ensure_future(known.work(turn, text)), asyncio.ensure_future(turn.cancelled.wait())
+        cancel.add_done_callback(lambda _: work.cancel())
+        work.add_done_callback(lambda _: cancel.cancel())
         try:
             return await work
         except asyncio.CancelledError:
-            session.save(session.stored.conversation, live=False)
+            known.save(known.conversation, live=False)
             return c.Stop(c.StopReason.CANCELLED)
+
+    async def proceed(self, session: str, turn: c.Turn) -> c.Stop | None:
+        return await self.prompt(session, None, turn) if self.sessions[session].live else None
