@@ -41,12 +41,12 @@ def typed(tool: c.Tool) -> p.Tool:
 
 class Session:  # a conversation, its agent and its file
     def __init__(self, adapter: Any, setup: c.SessionSetup, live: bool, conversation: p.Conversation) -> None:
-        self.live, self.conversation, self.limits = live, conversation, setup.config.limits
+        self.live, self.conversation, self.limits, out = live, conversation, setup.config.limits, setup.config.exclude
         self.path = adapter.folder / f"{conversation.conversation_id}.json"
         provider = AnthropicProvider(anthropic_client=adapter.client.copy(base_url=setup.model_url))
         self.agent = p.Agent(
             AnthropicModel(adapter.model, provider=provider, settings={"timeout": adapter.posture["stall_timeout"]}),
-            toolsets=[p.FunctionToolset([*map(typed, setup.tools)]).filtered(lambda _, x: x.name not in setup.config.exclude)],
+            toolsets=[p.FunctionToolset([*map(typed, setup.tools)]).filtered(lambda _, x: x.name not in out)],
             output_type=[str, p.DeferredToolRequests], capabilities=[p.capabilities.RaiseContentFilterError()],
         )  # fmt: skip
 
