@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.contract import Turn
+from conformance.contract import Stop, Turn
 from conformance.saboteurs.miniature import Miniature
 from conformance.saboteurs.miniature_guards import Session
 from conformance.saboteurs.miniature_state import MiniatureError
@@ -14,7 +14,10 @@ NO_RETRY = 499
 
 
 class OtherWays(Miniature):
-    """Runs first what it need not ask about, ends the turn with a broken stream, and takes no id twice."""
+    """Runs first what it need not ask about, ends the turn with a broken stream, and takes no id twice.
+
+    Where a crash interrupted one call of a batch, it begins none of the others.
+    """
 
     name = "other ways"
 
@@ -25,6 +28,12 @@ class OtherWays(Miniature):
                 self.write(s, {"t": "decided", "id": c.call.id, "option": "allow_once"})
                 await self.execute(s, c, turn)
         await super().settle(s, turn)
+
+    async def proceed(self, session: str, turn: Turn) -> Stop | None:
+        s = self.sessions[session]
+        if any(c.started for c in s.state.open_calls):
+            self.close_all(s, turn, [self.close_interrupted(c) for c in s.state.open_calls])
+        return await super().proceed(session, turn)
 
     async def accept_reply(self, reply: Reply, events: Any) -> None:
         try:
