@@ -20,6 +20,7 @@ from conformance.invariants.expectations import (
     journal_empty,
     ran_nothing,
     ran_once_each,
+    replied_whole,
     requests_at_least,
     resumed,
     started_at_least,
@@ -223,16 +224,26 @@ def test_all_08_every_effect_is_told(world: World, calls: Calls, cut: bool) -> N
     expect(trace, holds("ALL-08"))
 
 
+ONE_ID = "toolu_01AAAAAAAAAAAAAAAAAAAAAA"
+
+
 @check("ALL-08")
 def test_all_08_also_with_an_id_used_twice(world: World) -> None:
-    """Two calls of one reply with one id, and an id that an earlier reply used."""
-    one = "toolu_01AAAAAAAAAAAAAAAAAAAAAA"
-    first = reply(ToolCall("c1", "note", {"target": "a"}, id=one), ToolCall("c2", "note", {"target": "b"}, id=one))
-    second = reply(ToolCall("c3", "note", {"target": "c"}, id=one))
-    trace = world.run(first, second, DONE)
+    """Two calls of one reply with one id: to run neither is fine, for then there is nothing to tell."""
     control(
         once(world.run, reply(call("c1", "note", target="a"), call("c2", "note", target="b")), DONE), ran_once_each()
     )
+    trace = world.run(reply(*(ToolCall(c, "note", {"target": c}, id=ONE_ID) for c in ("c1", "c2"))), DONE)
+    control(trace, replied_whole(1), turn_ended(1))
+    expect(trace, holds("ALL-08"))
+
+
+@check("ALL-08")
+def test_all_08_also_with_an_id_of_an_earlier_reply(world: World) -> None:
+    """Two replies with one call each, and one id."""
+    steps = [reply(ToolCall(c, "note", {"target": c}, id=ONE_ID)) for c in ("c1", "c2")]
+    control(once(world.run, steps[0], reply(call("c2", "note", target="c2")), DONE), ran_once_each())
+    trace = world.run(*steps, DONE)
     control(trace, started_at_least(1), requests_at_least(2))
     expect(trace, holds("ALL-08"))
 

@@ -38,7 +38,9 @@ from conformance.invariants.expectations import (
     was_cancelled,
     was_killed,
 )  # fmt: skip
+from conformance.invariants.facts import main_requests
 from conformance.invariants.workflow import (
+    asked_again,
     began_before_the_kill,
     doubt_is_asked,
     doubt_is_told_apart,
@@ -50,7 +52,7 @@ from conformance.invariants.workflow import (
     was_left_in_doubt,
 )  # fmt: skip
 from conformance.judging import NotExposed, control, expect
-from conformance.trace import Asked, Observation, Trace
+from conformance.trace import Asked, Observation, ToolEntered, Trace
 
 DONE = reply("All done.")
 Calls = list[ToolCall]
@@ -69,6 +71,12 @@ def labels(calls: Calls) -> list[str]:
     return [c.label for c in calls]
 
 
+def began_as(trace: Trace, label: str) -> int:
+    """Which of the tools that began this call's was: a harness may begin with the calls that need no approval."""
+    nonces = [entry.nonce for entry in trace.of(ToolEntered)]
+    return nonces.index(trace.nonce(label)) + 1
+
+
 BEGUN = ("tool_entered", "effect_done", "result_unread")
 MODES = {"asked": ALLOW, "covered": Answers("allow_always")}
 
@@ -83,8 +91,10 @@ def test_flow_01_what_had_begun_is_not_run_again(
     action = data.draw(st.sampled_from((KILL, KILL_PROCESS)), label="action")
     beside = [call("i1", "put", target="x"), call("i2", "look", target="y")]
     play = script(reply(*calls, *beside), reply(call("d1", "wipe", target="rest")), DONE)
-    control(once(world.run, script=play, answers=MODES[mode]), ran_once_each())
-    trace = world.crash_run(play, [At(boundary, nth, action)], answers=MODES[mode])
+    proper = once(world.run, script=play, answers=MODES[mode])
+    control(proper, ran_once_each())
+    at = At(boundary, began_as(proper, calls[nth - 1].label), action)
+    trace = world.crash_run(play, [at], answers=MODES[mode])
     control(trace, was_killed(boundary), began_before_the_kill(), resumed())
     expect(trace, not_run_again())
 
@@ -295,7 +305,12 @@ def test_flow_10_nor_does_one_behind_a_stream_that_broke_off(
     twins = [ToolCall(f"t{i}", c.tool, c.arguments) for i, c in enumerate(calls, 1)]
     cut = reply(*(twins if before else []), MORE, style=SLOWLY, fault=fault)
     steps = [cut, reply(*calls), DONE] if before else [reply(*calls), cut, DONE]
-    trace = world.run(script=script(*steps))
-    control(trace, retried())
+    with world.episode(script(*steps)) as episode:
+        episode.prompt()
+        if len(main_requests(episode.trace)) < len(steps):  # the turn ended with the stream: the operator tries again
+            episode.prompt("Please try again.")
+        episode.follow_up()
+        trace = episode.trace
+    control(trace, asked_again())
     expect(trace, no_retry_runs_again())
     control(trace, ran_once_each(labels(calls)))

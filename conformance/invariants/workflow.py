@@ -226,6 +226,17 @@ def _plain(entry: ToolEntered) -> tuple[str, dict[str, object]]:
 
 
 @predicate
+def asked_again(trace: Trace) -> Findings:
+    """A reply broke off, and behind it the model was asked again: in the same turn, or at the operator's next try."""
+    failed = [r for r in trace.of(Replied) if not r.whole]
+    if not failed:
+        yield -1, "no reply broke off"
+    for reply in failed:
+        if next_main(trace, reply) is None:
+            yield reply.seq, "the model was not asked again"
+
+
+@predicate
 def retried(trace: Trace, faults: int = 1) -> Findings:
     """Behind each failed reply the harness asked the model again, in the same turn."""
     failed = [r for r in trace.of(Replied) if not r.whole]

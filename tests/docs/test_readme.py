@@ -89,7 +89,7 @@ def test_rows_and_harnesses_named_exist() -> None:
     text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     rows = set(re.findall(r"\b([A-Z]{3,4})[-_](\d\d)\b", text))
     assert {f"{family}-{number}" for family, number in rows} <= set(table().rows)
-    assert {"reference", "claude-code"} <= set(shipped())
+    assert {"reference", "claude-code", "pydantic-ai"} <= set(shipped())
     assert table().revision in text
 
 

@@ -11,6 +11,7 @@ from tree import PACKAGES, Import, imports, module_of, part_of, python_files, te
 
 from conformance.cli import load_judges
 from conformance.requirements import table
+from conformance.resolve import script_metadata
 from conformance.saboteurs.matrix import saboteurs
 
 LONGEST = 400  # lines of a Python file
@@ -97,6 +98,14 @@ def test_the_suite_and_the_reference_harness_know_nothing_of_each_other() -> Non
 def test_an_adapter_knows_its_harness_and_the_contract() -> None:
     wrong = [one for one in imports("adapters") if part_of(one.module) not in ("", "contract")]
     assert [str(one) for one in wrong] == []
+
+
+def test_a_python_adapter_is_short_and_pins_its_harness() -> None:
+    for path in python_files("adapters"):
+        source = text(path)
+        requirements, _ = script_metadata(source, str(path))
+        assert len(source.splitlines()) <= 150
+        assert [one for one in requirements if "==" not in one] == []
 
 
 @pytest.mark.parametrize("place", STANDARD_LIBRARY_ONLY)
