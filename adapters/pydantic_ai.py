@@ -21,7 +21,7 @@ LIMITS = {"turns": "request_limit", "tokens": "total_tokens_limit", "calls": "to
 FILE = TypeAdapter(tuple[bool, p.Conversation])  # whether its last turn is unfinished, and the conversation
 
 
-def typed(tool: c.Tool) -> p.Tool:
+def typed(tool: c.Tool, gated: bool) -> p.Tool:
     """Make a typed function of a tool, so that the library validates arguments: with `Tool.from_schema` it does not."""
     fields: dict[str, Any] = {}
     for name, says in tool.schema["properties"].items():
@@ -35,7 +35,6 @@ def typed(tool: c.Tool) -> p.Tool:
             raise p.ToolFailed(result.text)
         return result.text
 
-    gated = tool.risk is not c.Risk.READ_ONLY
     return p.Tool(run, name=tool.name, description=tool.description, requires_approval=gated)
 
 
@@ -43,10 +42,11 @@ class Session:  # a conversation, its agent and its file
     def __init__(self, adapter: Any, setup: c.SessionSetup, live: bool, conversation: p.Conversation) -> None:
         self.live, self.conversation, self.limits, out = live, conversation, setup.config.limits, setup.config.exclude
         self.path = adapter.folder / f"{conversation.conversation_id}.json"
+        tools = [typed(x, adapter.gates and x.risk is not c.Risk.READ_ONLY) for x in setup.tools]
         provider = AnthropicProvider(anthropic_client=adapter.client.copy(base_url=setup.model_url))
         self.agent = p.Agent(
             AnthropicModel(adapter.model, provider=provider, settings={"timeout": adapter.posture["stall_timeout"]}),
-            toolsets=[p.FunctionToolset([*map(typed, setup.tools)]).filtered(lambda _, x: x.name not in out)],
+            toolsets=[p.FunctionToolset(tools).filtered(lambda _, x: x.name not in out)],
             output_type=[str, p.DeferredToolRequests], capabilities=[p.capabilities.RaiseContentFilterError()],
         )  # fmt: skip
 
@@ -104,7 +104,7 @@ class Session:  # a conversation, its agent and its file
 
 
 class PydanticAI(c.Adapter):  # a turn is one run of the session's agent, or several with approvals between them
-    name, version = "pydantic-ai", "2.68.0"
+    name, version, installed = "pydantic-ai", "2.68.0", "no tool requires approval, the library's own limit of requests"
     configuration = "all but read-only tools require approval; a refusal is an error; limits of the conversation"
     capabilities = frozenset({"approve", "callable", "sessions", "resume", "pool", *LIMITS})
     posture: ClassVar[dict[str, Any]] = {
@@ -118,7 +118,7 @@ class PydanticAI(c.Adapter):  # a turn is one run of the session's agent, or sev
         asyncio.run(cls().start(warm, warm_up=True))
 
     async def start(self, setup: c.Setup, *, warm_up: bool = False) -> None:
-        self.folder, self.model, self.sessions = Path(setup.state_dir), setup.model, {}
+        self.folder, self.model, self.sessions, self.gates = Path(setup.state_dir), setup.model, {}, not setup.installed
         self.client = AsyncAnthropic(api_key=setup.api_key, base_url=setup.model_url)
         if warm_up:
             await Session(self, c.SessionSetup("", setup.model_url), False, p.Conversation()).agent.run("warm-up")
