@@ -17,8 +17,7 @@ from conformance.bench.wire.dialect import Answer, Dialect, ModelRequest
 from conformance.trace import Illformed, Noted, Replied, Requested, Role, Unscripted
 
 SIDE_ANSWER = reply("ok")
-AUTH_HEADERS = ("x-api-key", "authorization")
-KEPT_HEADERS = ("anthropic-version", "user-agent", "anthropic-beta")
+AUTH_HEADERS = ("x-api-key", "authorization", "api-key", "x-goog-api-key")
 
 
 class ScriptedModel:
@@ -96,12 +95,12 @@ class ScriptedModel:
               exchange: Exchange, served: Served | None) -> None:  # fmt: skip
         calls, results = results_in(read)
         sent = exchange.request.headers
-        headers = {k: v for k, v in sent.items() if k in KEPT_HEADERS}
+        headers = {k: v for k, v in sent.items() if k in self.dialect.kept_headers}
         headers |= {k: "the sentinel key" for k in AUTH_HEADERS if API_KEY in sent.get(k, "")}
         session.stage.seen(
             Requested, session=session.label, request=number, role=what, body=read.body,
             hash=digest(read.normalised), step=served.number if served else -1, retry=bool(served and served.again),
-            calls=calls, results=results, tools=list(read.tools), headers=headers,
+            calls=calls, results=results, tools=list(read.tools), headers=headers, where=dict(self.dialect.where),
         )  # fmt: skip
         if served and served.unscripted:
             session.stage.stamp(Unscripted, session=session.label, request=number)
@@ -111,7 +110,7 @@ class ScriptedModel:
         if isinstance(step, Failure):
             answer = self.dialect.fail(step, number)
             session.stage.seen(Replied, session=session.label, request=number, step=served.number, whole=False,
-                               fault="reset" if step.reset else f"status {step.status}")  # fmt: skip
+                               fault="reset" if step.reset else f"status {answer.status}")  # fmt: skip
             await _send(exchange, answer)
             return
         answer = self.dialect.render(step, read, number)

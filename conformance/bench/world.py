@@ -25,12 +25,12 @@ from conformance.bench.life import Life
 from conformance.bench.model import ScriptedModel
 from conformance.bench.plan import ALLOW, KILL_PROCESS, Answers, At
 from conformance.bench.run import Run
-from conformance.bench.script import Reply, Script, Step, reply
+from conformance.bench.script import Reply, Script, Step, Style, reply
 from conformance.bench.session import Session
 from conformance.bench.starts import Start, start_of
 from conformance.bench.toolbox import Toolbox
 from conformance.bench.wire import DIALECTS
-from conformance.bench.wire.dialect import HttpRequest
+from conformance.bench.wire.dialect import HttpRequest, lawful
 from conformance.contract.errors import BenchError, HarnessError
 from conformance.contract.values import Config
 from conformance.trace import Trace
@@ -258,6 +258,10 @@ class World:
         return self.harness.mode_id(session.config.mode)
 
     # --- what checks call
+
+    def lawful(self, style: Style) -> Style:
+        """A form of a stream, as far as the dialect of this harness has it."""
+        return lawful(self.model.dialect, style)
 
     def needs(self, *capabilities: str) -> None:
         """Skip the check as *not exposed* unless all of these are declared ("limit" = any limit)."""

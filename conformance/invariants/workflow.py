@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from conformance.invariants.acknowledged import ended, holds_text
+from conformance.invariants.acknowledged import arguments_in, ended, holds_text
 from conformance.invariants.facts import (
     ScriptedCall,
     ends,
@@ -94,7 +94,8 @@ def doubt_is_told_apart(trace: Trace, label: str, others: Sequence[str]) -> Find
 
 def _told(request: Requested, nonce: str) -> str:
     """The text by which a call is told, without what varies; "" if it is not told."""
-    flat = (leaf for leaf in strings(request.body) if nonce in leaf and leaf != nonce)
+    leaves = (leaf for leaf in strings(request.body) if nonce in leaf and leaf != nonce)
+    flat = (leaf for leaf in leaves if arguments_in(leaf, nonce) is None)  # the call itself tells nothing
     text = request.results.get(nonce) or next(flat, "")
     return shape(text.replace(nonce, "")).strip()
 
