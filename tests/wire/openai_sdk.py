@@ -15,7 +15,11 @@ from conformance.bench.wire.openai_responses import OpenAIResponses
 
 DIALECT = OpenAIResponses()
 HEADERS = {"authorization": "Bearer key", "content-type": "application/json"}
-HELLO: dict[str, Any] = {"model": "gpt-5.6", "input": "hello", "reasoning": {"summary": "auto"}}
+LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
+CRM = {"type": "namespace", "name": "crm", "description": "Customers.", "tools": [LOOK]}
+HELLO: dict[str, Any] = {
+    "model": "gpt-5.6", "input": "hello", "reasoning": {"summary": "auto"}, "tools": [LOOK, CRM],
+}  # fmt: skip
 
 
 def post(body: object, headers: dict[str, str] = HEADERS, path: str = "/v1/responses") -> HttpRequest:

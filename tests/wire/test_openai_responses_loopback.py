@@ -17,8 +17,6 @@ from openai_sdk import DIALECT, HELLO
 from conformance.bench.script import Cut, Reply, Style, Within, call, reply
 from conformance.bench.wire.dialect import HttpRequest
 
-LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
-
 
 @contextmanager
 def serving(plan: Reply) -> Iterator[Any]:
@@ -63,7 +61,7 @@ def serving(plan: Reply) -> Iterator[Any]:
 
 def test_a_stream_that_comes_byte_by_byte_is_understood() -> None:
     plan = reply("Grüße, \U0001f600", call("a", "look", target="ü"), style=Style(writes="every", unknown_event=True))
-    with serving(plan) as client, client.responses.stream(**HELLO, tools=[LOOK]) as stream:
+    with serving(plan) as client, client.responses.stream(**HELLO) as stream:
         response = stream.get_final_response()
     assert response.output_text == "Grüße, \U0001f600"
     assert json.loads(response.output[1].arguments) == {"target": "ü"}
@@ -86,11 +84,11 @@ def test_parallel_calls_are_answered_and_the_history_is_accepted() -> None:
     """The loop of the provider's own guide: what was called goes back with a result for each call."""
     plan = reply("Both.", call("a", "look", n=1), call("b", "look", n=2))
     with serving(plan) as client:
-        first = client.responses.create(**HELLO, tools=[LOOK])
+        first = client.responses.create(**HELLO)
         calls = [item for item in first.output if item.type == "function_call"]
         results = [{"type": "function_call_output", "call_id": item.call_id, "output": "seen"} for item in calls]
         history = [{"role": "user", "content": "hello"}, *first.output, *results]
-        assert client.responses.create(**HELLO | {"input": history}, tools=[LOOK]).output_text == "Both."
+        assert client.responses.create(**HELLO | {"input": history}).output_text == "Both."
         with pytest.raises(openai.BadRequestError, match=f"No tool output found for function call {calls[1].call_id}"):
-            client.responses.create(**HELLO | {"input": history[:-1]}, tools=[LOOK])
+            client.responses.create(**HELLO | {"input": history[:-1]})
     assert len(calls) == 2

@@ -31,14 +31,25 @@ def request_id(seed: str) -> str:
     return f"req_{_hex(f'request/{seed}', 32)}"
 
 
-def call_id(seed: str) -> str:
-    """The id by which a call and its result belong together, 29 characters."""
-    number = int.from_bytes(hashlib.sha512(f"call/{seed}".encode()).digest(), "big")
+def _alnum(seed: str, length: int) -> str:
+    number = int.from_bytes(hashlib.sha512(seed.encode()).digest(), "big")
     digits = []
-    for _ in range(24):
+    for _ in range(length):
         number, digit = divmod(number, len(_ALPHABET))
         digits.append(_ALPHABET[digit])
-    return "call_" + "".join(digits)
+    return "".join(digits)
+
+
+def call_id(seed: str, *, odd: bool) -> str:
+    """The id by which a call and its result belong together, 29 characters; it remembers whether its name was `odd`."""
+    stem = _alnum(f"call/{seed}", 20)
+    return f"call_{stem}{_alnum(f'{stem}/{odd}', 4)}"
+
+
+def said_oddly(sent: str) -> bool:
+    """Whether this is an id of ours, of a call whose name no tool may have."""
+    stem, check = sent[5:25], sent[25:]
+    return sent.startswith("call_") and check == _alnum(f"{stem}/{True}", 4)
 
 
 def sealed(text: str) -> str:

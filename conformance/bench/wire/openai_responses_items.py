@@ -9,6 +9,8 @@ from typing import Any
 
 from conformance.bench.script import Block, Reply, Say, Style, Think, ToolCall
 from conformance.bench.wire.openai_responses_ids import call_id, item_id, sealed
+from conformance.bench.wire.openai_responses_rules import NAME
+from conformance.bench.wire.reading import dicts
 from conformance.bench.wire.sending import nonce, parts, split
 
 Json = dict[str, Any]
@@ -29,8 +31,27 @@ class Item:
     nonce: str = ""
 
 
-def items_of(reply: Reply, seed: str, *, summaries: bool) -> list[Item]:
-    """The items of a reply. `summaries`: whether reasoning is shown in summary, which a client has to ask for.
+@dataclass(frozen=True)
+class Asked:
+    """What of a request shapes the items.
+
+    `summaries`: whether reasoning is shown in summary, which a client has to ask for. `namespaces`: those it offers.
+    """
+
+    summaries: bool = False
+    namespaces: frozenset[str] = frozenset()
+
+
+def asked_in(body: Mapping[str, Any]) -> Asked:
+    """What a request asks for."""
+    reasoning = body.get("reasoning")
+    summaries = isinstance(reasoning, dict) and bool(reasoning.get("summary") or reasoning.get("generate_summary"))
+    spaces = (tool.get("name") for tool in dicts(body.get("tools")) if tool.get("type") == "namespace")
+    return Asked(summaries, frozenset(map(str, spaces)))
+
+
+def items_of(reply: Reply, seed: str, asked: Asked) -> list[Item]:
+    """The items of a reply.
 
     A reply that ends in a refusal says its last text as one; the item in which a cut reply ends is incomplete.
     """
@@ -41,20 +62,20 @@ def items_of(reply: Reply, seed: str, *, summaries: bool) -> list[Item]:
     refusing = said[-1] if reply.stop_reason == "refusal" else -1
     cut = len(blocks) - 1 if reply.stop_reason in ENDS else -1
     return [
-        _item(block, f"{seed}/{index}", reply.style, refuses=index == refusing, summaries=summaries,
+        _item(block, f"{seed}/{index}", reply.style, asked, refuses=index == refusing,
               status="incomplete" if index == cut else "completed")
         for index, block in enumerate(blocks)
     ]  # fmt: skip
 
 
-def _item(block: Block, seed: str, style: Style, *, refuses: bool, summaries: bool, status: str) -> Item:
+def _item(block: Block, seed: str, style: Style, asked: Asked, *, refuses: bool, status: str) -> Item:
     match block:
         case Say(text):
             return _message(text, seed, style, status, refuses=refuses)
         case Think(text, redacted):
-            return _reasoning(text, seed, style, shown=summaries and not redacted)
+            return _reasoning(text, seed, style, shown=asked.summaries and not redacted)
         case ToolCall():
-            return _call(block, seed, style, status)
+            return _call(block, seed, style, status, asked.namespaces)
 
 
 def _message(text: str, seed: str, style: Style, status: str, *, refuses: bool) -> Item:
@@ -89,12 +110,14 @@ def _summary(own: str, text: str, style: Style) -> Iterator[Json]:
     yield {"type": f"{name}_part.done", **at, "part": {"type": "summary_text", "text": text}}
 
 
-def _call(call: ToolCall, seed: str, style: Style, status: str) -> Item:
+def _call(call: ToolCall, seed: str, style: Style, status: str, namespaces: frozenset[str]) -> Item:
     own, text = item_id("fc", seed), arguments_text(call)
-    namespace, _, name = ("", "", call.tool) if call.raw else call.tool.rpartition(".")
+    namespace, _, name = call.tool.rpartition(".")
+    namespace, name = (namespace, name) if namespace in namespaces else ("", call.tool)
+    fresh = call_id(seed, odd=not NAME.fullmatch(name))
     head = {
         "id": own, "type": "function_call", "status": "in_progress", "arguments": "",
-        "call_id": call_id(seed) if call.id is None else call.id, "name": name,
+        "call_id": fresh if call.id is None else call.id, "name": name,
     } | ({"namespace": namespace} if namespace else {})  # fmt: skip
     event = "response.function_call_arguments"
     steps = [

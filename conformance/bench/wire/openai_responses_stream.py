@@ -13,7 +13,7 @@ from conformance.bench.script import ErrorEvent, Reply, Splice
 from conformance.bench.wire.dialect import Answer, ModelRequest
 from conformance.bench.wire.openai_responses_errors import as_error, as_failure, failure, headers, rate_limits
 from conformance.bench.wire.openai_responses_ids import item_id
-from conformance.bench.wire.openai_responses_items import ENDS, Item, items_of
+from conformance.bench.wire.openai_responses_items import ENDS, Item, asked_in, items_of
 from conformance.bench.wire.openai_responses_usage import usage_of
 from conformance.bench.wire.sending import (
     Piece,
@@ -93,9 +93,7 @@ def _events(reply: Reply, read: ModelRequest, seed: str) -> Iterator[tuple[Json,
 
 
 def _items(reply: Reply, read: ModelRequest, seed: str) -> list[Item]:
-    asked = read.body.get("reasoning")
-    summaries = isinstance(asked, dict) and bool(asked.get("summary") or asked.get("generate_summary"))
-    return items_of(reply, seed, summaries=summaries)
+    return items_of(reply, seed, asked_in(read.body))
 
 
 def _response(read: ModelRequest, seed: str, status: str) -> Json:
