@@ -16,6 +16,7 @@ from conformance.contract.errors import ManifestError
 from conformance.contract.manifest import Manifest, load_manifest
 from conformance.contract.tables import Table, listed, nearest
 from conformance.contract.templates import check
+from conformance.contract.vocabulary import DIALECTS
 
 PACKAGE = Path(__file__).resolve().parent
 ACP = "acp:"
@@ -42,6 +43,7 @@ class AdapterPlug:
     requirements: tuple[str, ...] = ()
     requires_python: str = ""
     path: Path | None = None
+    dialect: str = DIALECTS[0]
 
 
 Plug = ManifestPlug | AdapterPlug
@@ -119,8 +121,9 @@ def _find(name: str, bases: tuple[Path, ...]) -> Path:
 def _of_file(path: Path, class_name: str) -> Plug:
     if path.suffix == ".toml":
         return ManifestPlug(load_manifest(path), path)
-    requirements, requires_python = script_metadata(path.read_text(encoding="utf-8"), str(path))
-    return AdapterPlug(f"{path}{class_name}", requirements, requires_python, path)
+    text = path.read_text(encoding="utf-8")
+    requirements, requires_python = script_metadata(text, str(path))
+    return AdapterPlug(f"{path}{class_name}", requirements, requires_python, path, script_dialect(text, str(path)))
 
 
 def _of_command(name: str) -> Manifest:
@@ -132,7 +135,7 @@ def _of_command(name: str) -> Manifest:
         raise ManifestError(f'{name}: no command. Write it like "acp:gemini --acp"')
     command = tuple(check(word, name) for word in words)
     env = {"ANTHROPIC_BASE_URL": "{model_url}", "ANTHROPIC_API_KEY": "{api_key}"}
-    return Manifest(name, Path(words[0]).name, command, "anthropic", env=env)
+    return Manifest(name, Path(words[0]).name, command, DIALECTS[0], env=env)
 
 
 def _unknown(name: str, own: dict[str, str], where: str) -> ManifestError:
@@ -145,18 +148,29 @@ def _unknown(name: str, own: dict[str, str], where: str) -> ManifestError:
 
 def script_metadata(text: str, source: str) -> tuple[tuple[str, ...], str]:
     """Read the PEP 723 block of a script: (dependencies, requires-python). Raises ManifestError."""
+    table = _script(text, source)
+    return (_dependencies(table), _requires_python(table)) if table else ((), "")
+
+
+def script_dialect(text: str, source: str) -> str:
+    """Read `[tool.conformance] dialect` in the block: how the harness asks its model. Raises ManifestError."""
+    table = _script(text, source)
+    ours = table.table("tool").table("conformance").only("dialect") if table else None
+    return ours.one_of("dialect", DIALECTS, default=DIALECTS[0]) if ours else DIALECTS[0]
+
+
+def _script(text: str, source: str) -> Table | None:
     blocks = [match for match in _BLOCK.finditer(text) if match["type"] == "script"]
     if len(blocks) > 1:
         raise ManifestError(f"{source}: {len(blocks)} blocks '# /// script'; PEP 723 permits one")
     if not blocks:
-        return (), ""
+        return None
     lines = blocks[0]["content"].splitlines()
     toml = "\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
     try:
-        table = Table(source, tomllib.loads(toml), "script.")
+        return Table(source, tomllib.loads(toml), "script.")
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{source}: the block '# /// script' is not TOML: {error}") from error
-    return _dependencies(table), _requires_python(table)
 
 
 def _dependencies(table: Table) -> tuple[str, ...]:

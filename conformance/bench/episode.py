@@ -135,6 +135,7 @@ class Episode:
 
     def prompt(self, text: str = "Please do the work.", label: str = "s1") -> Ended:
         """Send a prompt and wait for its end."""
+        self._breathe()
         self.ended = self._world.do(self._run.prompt(text, label))
         return self.ended
 
@@ -150,6 +151,18 @@ class Episode:
         self._run.fence("follow-up prompt")
         return ended
 
+    def _breathe(self) -> None:
+        """Let the harness come to rest behind a turn that was cancelled or failed.
+
+        Nobody goes on within a millisecond of that: what is still tidied up would be raced against, and end otherwise
+        each time.
+        """
+        failed = self.ended is not None and self.ended.turn is not None and self.ended.stop != "end_turn"
+        life = self._run.life
+        if failed and life is not None and life.alive:
+            self._world.do(life.settle())
+            life.drain()
+
     def send_prompt(self, text: str = "Please do the work.", label: str = "s1") -> None:
         """Send a prompt and do not wait; `wait` does."""
         self._run.send_prompt(text, label)
@@ -161,6 +174,7 @@ class Episode:
 
     def proceed(self, label: str = "s1") -> Ended:
         """Take up the interrupted turn."""
+        self._breathe()
         self.ended = self._world.do(self._run.proceed(label))
         return self.ended
 

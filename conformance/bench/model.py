@@ -17,8 +17,7 @@ from conformance.bench.wire.dialect import Answer, Dialect, ModelRequest
 from conformance.trace import Illformed, Noted, Replied, Requested, Role, TapeMissed, Unscripted
 
 SIDE_ANSWER = reply("ok")
-AUTH_HEADERS = ("x-api-key", "authorization")
-KEPT_HEADERS = ("anthropic-version", "user-agent", "anthropic-beta")
+AUTH_HEADERS = ("x-api-key", "authorization", "api-key", "x-goog-api-key")
 
 
 class ScriptedModel:
@@ -101,12 +100,12 @@ class ScriptedModel:
               exchange: Exchange, served: Served | None) -> None:  # fmt: skip
         calls, results = results_in(read)
         sent = exchange.request.headers
-        headers = {k: v for k, v in sent.items() if k in KEPT_HEADERS}
+        headers = {k: v for k, v in sent.items() if k in self.dialect.kept_headers}
         headers |= {k: "the sentinel key" for k in AUTH_HEADERS if API_KEY in sent.get(k, "")}
         session.stage.seen(
             Requested, session=session.label, request=number, role=what, body=read.body,
             hash=digest(read.normalised), step=served.number if served else -1, retry=bool(served and served.again),
-            calls=calls, results=results, tools=list(read.tools), headers=headers,
+            calls=calls, results=results, tools=list(read.tools), headers=headers, where=dict(self.dialect.where),
         )  # fmt: skip
         if served and served.unscripted:
             session.stage.stamp(Unscripted, session=session.label, request=number)
@@ -119,7 +118,7 @@ class ScriptedModel:
         answer = session.player.answer(step, served, read, number, self.dialect)
         if isinstance(step, Failure):
             session.stage.seen(Replied, session=session.label, request=number, step=served.number, whole=False,
-                               fault="reset" if step.reset else f"status {step.status}")  # fmt: skip
+                               fault="reset" if step.reset else f"status {answer.status}")  # fmt: skip
             await _send(exchange, answer)
             session.player.answered(exchange.request, what, answer)
             return

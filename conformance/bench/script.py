@@ -55,6 +55,8 @@ Block = Say | Think | ToolCall
 class Usage:
     """Usage to report, in tokens. `start` / `final` override single fields of the two places it is sent.
 
+    Fields are named as Anthropic names them (input_tokens, output_tokens, cache_read_input_tokens,
+    cache_creation_input_tokens); another dialect sends them under its own names, and in the one place it has.
     None in an override removes the field. Numbers may be absurd on purpose (BUDG-09).
     """
 
@@ -66,13 +68,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Style:
-    """Lawful variation of a stream within the wire grammar (EVNT-12).
+    """Lawful variation of a stream within the wire grammar (EVNT-12). A dialect says which of it it has (`forms`).
 
-    pings: places (event index) before which a ping is sent. pad: spaces before the last brace.
+    pings: places (event index) before which a ping is sent. pad: characters of padding in an event.
     json_splits: offsets at which argument text is split. text_split: characters a text delta (0 = whole).
     writes: offsets in bytes at which the body is cut into separate writes; "every" = byte by byte.
     unknown_event: send an event type that no client knows. headers: extra response headers.
-    late_input: input tokens are told only in `message_delta`.
+    late_input: input tokens are told only at the end.
     """
 
     pings: tuple[int, ...] = (2,)
@@ -86,13 +88,31 @@ class Style:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """A place in a stream, whatever its dialect: right behind the last event of this block (0 = the first)."""
+
+    block: int
+
+
+@dataclass(frozen=True)
+class Within:
+    """A place in a stream, whatever its dialect: behind so many events of this block, and before its last one."""
+
+    block: int
+    events: int = 1
+
+
+Place = int | Behind | Within  # a number counts events, as they are in the dialect that is spoken
+
+
+@dataclass(frozen=True)
 class Cut:
     """The connection ends early: after `event` events, plus `bytes` bytes of the next one.
 
     how: "eof" (chunked body never ends), "clean" (a proper end of the HTTP body), "reset" (RST).
     """
 
-    event: int
+    event: Place
     bytes: int = 0
     how: str = "eof"
 
@@ -101,30 +121,33 @@ class Cut:
 class Stall:
     """After `event` events nothing more is sent and the connection stays open."""
 
-    event: int
+    event: Place
 
 
 @dataclass(frozen=True)
 class ErrorEvent:
-    """After `event` events an `event: error` of this type, then the connection closes."""
+    """After `event` events the dialect's event of an error, then the connection closes.
 
-    event: int
+    `type` is Anthropic's word for it; another dialect says the same in its own.
+    """
+
+    event: Place
     type: str = "overloaded_error"
     message: str = "Overloaded"
 
 
 @dataclass(frozen=True)
 class Splice:
-    """After `event` events a retrying intermediary starts the reply again from `message_start` in the same body."""
+    """After `event` events a retrying intermediary starts the reply again from its first event in the same body."""
 
-    event: int
+    event: Place
 
 
 @dataclass(frozen=True)
 class Garbage:
     """After `event` events bytes that are no event of the protocol, then a clean end."""
 
-    event: int
+    event: Place
     data: bytes = b"data: {not json}\n\n"
 
 
@@ -159,7 +182,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """An HTTP error instead of a reply: a status with the provider's own headers and body (see `wire`)."""
+    """An HTTP error instead of a reply: a status with the provider's own headers and body (see `wire`).
+
+    529 means "overloaded": a provider that says so with another status sends that one.
+    """
 
     status: int
     type: str = ""

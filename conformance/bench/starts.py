@@ -165,7 +165,7 @@ def _of_adapter(plug: AdapterPlug, rootdir: Path) -> Start:
     own = ["--path", str(rootdir)] if not plug.where.endswith(".py") else []
     host = [*python_host(python)]
     return Start(
-        source=plug.where, dialect="anthropic", model="scripted-model", host_env=_host_env(),
+        source=plug.where, dialect=plug.dialect, model="scripted-model", host_env=_host_env(),
         zygote=(*host, "zygote", "--adapter", plug.where, *own),
         adapter=(*host, "serve", "--adapter", plug.where, *own),
     )  # fmt: skip

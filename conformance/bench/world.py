@@ -27,12 +27,12 @@ from conformance.bench.plan import ALLOW, KILL_PROCESS, Answers, At
 from conformance.bench.player import Playable
 from conformance.bench.roots import Root, new_root
 from conformance.bench.run import Run
-from conformance.bench.script import Reply, Script, Step, reply
+from conformance.bench.script import Reply, Script, Step, Style, reply
 from conformance.bench.session import Session
 from conformance.bench.starts import Start, start_of
 from conformance.bench.toolbox import Toolbox
 from conformance.bench.wire import DIALECTS
-from conformance.bench.wire.dialect import HttpRequest
+from conformance.bench.wire.dialect import HttpRequest, lawful
 from conformance.contract.errors import BenchError, HarnessError
 from conformance.contract.values import Config
 from conformance.resolve import data_folder
@@ -262,6 +262,10 @@ class World:
         return self.harness.mode_id(session.config.mode)
 
     # --- what checks call
+
+    def lawful(self, style: Style) -> Style:
+        """A form of a stream, as far as the dialect of this harness has it."""
+        return lawful(self.model.dialect, style)
 
     def needs(self, *capabilities: str) -> None:
         """Skip the check as *not exposed* unless all of these are declared ("limit" = any limit)."""

@@ -63,7 +63,7 @@ def _batch(label: str, tool: str, size: int) -> list[ToolCall]:
 
 @dataclass(frozen=True)
 class Room:
-    """A harness's first main request: its characters (its tokens are never more), and its `max_tokens`."""
+    """A harness's first main request: its characters (its tokens are never more), and the most it asks for."""
 
     characters: int
     most: int
@@ -78,7 +78,7 @@ class Room:
 def room(world: World) -> Room:
     """Measured once in each process."""
     first = main_requests(world.run(DONE, fence=False))[0]
-    return Room(len(text_of(first)), int(first.body.get("max_tokens") or 0))
+    return Room(len(text_of(first)), int(first.part("most") or 0))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ CAPABILITIES = LIMITS | {
 }  # fmt: skip
 
 DOORS = ("stdio", "http", "callable")
-DIALECTS = ("anthropic",)
+DIALECTS = ("anthropic", "openai_responses")
 
 # name -> permitted values; None = free form (a number, a list, a mapping per option or mode).
 POSTURES: Mapping[str, tuple[str, ...] | None] = MappingProxyType(

@@ -94,7 +94,7 @@ def tokens_within(trace: Trace, tokens: int) -> Findings:
 
 def _unaffordable(request: Requested, rest: int, counts: tuple[str, ...]) -> Findings:
     least = len(text_of(request)) // CHARACTERS_PER_TOKEN if "input" in counts else 0
-    most = int(request.body.get("max_tokens") or 0) if "output" in counts else 0
+    most = int(request.part("most") or 0) if "output" in counts else 0
     if least + most > rest:
         yield (
             request.seq,

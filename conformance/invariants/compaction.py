@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from conformance.invariants.facts import entries, labelled, main_requests, questions, strings, text_of
-from conformance.invariants.rounds import Block, Round, messages, rounds, said, size, whole
+from conformance.invariants.facts import entries, labelled, main_requests, questions, text_of
+from conformance.invariants.rounds import Block, Round, instructions, messages, rounds, said, size, whole
 from conformance.judging import predicate
 from conformance.trace import (
     Illformed,
@@ -94,7 +94,7 @@ def instructions_stay(trace: Trace, share: float, sentinels: Sequence[str] = ())
 
 
 def _instructions(request: Requested) -> list[str]:
-    return sorted(set(re.findall(r"\w+", " ".join(strings(request.body.get("system"))))))
+    return sorted(set(re.findall(r"\w+", " ".join(instructions(request)))))
 
 
 @predicate

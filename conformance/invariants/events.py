@@ -157,13 +157,22 @@ def _ids(trace: Trace) -> dict[tuple[str, str], str]:
 
 def _calls_in(body: Any) -> Iterator[tuple[str, str]]:
     if isinstance(body, Mapping):
-        given = body.get("input")
-        if isinstance(given, Mapping) and isinstance(given.get("nonce"), str) and "id" in body:
-            yield str(body["id"]), str(given["nonce"])
+        id_, given = body.get("call_id", body.get("id")), _given(body.get("input", body.get("arguments")))
+        if id_ is not None and isinstance(given.get("nonce"), str):
+            yield str(id_), str(given["nonce"])
         body = list(body.values())
     if isinstance(body, list):
         for part in body:
             yield from _calls_in(part)
+
+
+def _given(arguments: Any) -> Mapping[str, Any]:
+    """The arguments of a call, as an object or as its JSON text."""
+    try:
+        given = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return {}
+    return given if isinstance(given, Mapping) else {}
 
 
 @predicate
@@ -294,7 +303,7 @@ def ran_without_arguments(trace: Trace, tool: str) -> Findings:
 def texts_in_history(trace: Trace, texts: Sequence[str]) -> Findings:
     """The last main request holds each of these texts, whole, in what the assistant said."""
     requests = main_requests(trace)
-    said = list(strings(requests[-1].body.get("messages"))) if requests else []
+    said = list(strings(requests[-1].part("history"))) if requests else []
     for text in texts:
         if not any(text.strip() in one for one in said):
             where = requests[-1].seq if requests else -1

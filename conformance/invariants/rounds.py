@@ -21,6 +21,8 @@ from conformance.trace import (
 )  # fmt: skip
 
 Block = tuple[str, str]  # role, the block as text
+INSTRUCTING = ("system", "developer")
+VOLATILE = ("id", "tool_use_id", "call_id", "cache_control", "caller", "status", "encrypted_content")
 REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 
 
@@ -76,24 +78,36 @@ def said(request: Requested) -> str:
 
 def messages(request: Requested) -> list[list[Block]]:
     """The entries of the history, each as its blocks; what varies lawfully (ids, cache marks, reminders) is gone."""
-    found = request.body.get("messages") or []
-    return [list(_blocks(m)) for m in found if isinstance(m, Mapping) and m.get("role") != "system"]
+    return [list(_blocks(m)) for m in entries_of(request) if m.get("role") not in INSTRUCTING]
+
+
+def entries_of(request: Requested) -> list[Mapping[str, Any]]:
+    """The entries of the history, as they are; a text alone is one entry of the user."""
+    found = request.part("history") or []
+    found = [{"role": "user", "content": found}] if isinstance(found, str) else found
+    return [entry for entry in found if isinstance(entry, Mapping)]
+
+
+def instructions(request: Requested) -> list[str]:
+    """The texts that instruct: of the request as a whole, and of entries in a role that does so."""
+    entries = [entry.get("content") for entry in entries_of(request) if entry.get("role") in INSTRUCTING]
+    return [*strings(request.part("system")), *strings(entries)]
 
 
 def _blocks(message: Mapping[str, Any]) -> Iterator[Block]:
     content = message.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    for part in parts:
-        bare = {k: v for k, v in part.items() if k not in ("id", "tool_use_id", "cache_control", "caller")}
+    for part in parts if "role" in message else [message]:  # an entry without a role is a block of its own
+        bare = {k: v for k, v in part.items() if k not in VOLATILE}
         if isinstance(bare.get("text"), str):
             bare["text"] = REMINDER.sub("", bare["text"]).strip()
         if bare.get("text") != "":
-            yield str(message.get("role")), json.dumps(bare, sort_keys=True, ensure_ascii=False)
+            yield str(message.get("role", "")), json.dumps(bare, sort_keys=True, ensure_ascii=False)
 
 
 def size(request: Requested) -> int:
     """Characters of the history."""
-    return len(json.dumps(request.body.get("messages"), ensure_ascii=False))
+    return len(json.dumps(request.part("history"), ensure_ascii=False))
 
 
 # --- controls

@@ -5,7 +5,9 @@
 """Connects example, a Python library, to the conformance suite.
 
 Put your harness in the place of `Loop`, a stub that works, and its pinned requirements into `dependencies` above: an
-environment is made from them. Try it with `conformance smoke`, which says what the suite can see and what not.
+environment is made from them. If it asks its model by another API than Anthropic's, say so in that block, under
+`[tool.conformance]`: `dialect = "openai_responses"`. Try it with `conformance smoke`, which says what the suite can see
+and what not.
 """
 
 from __future__ import annotations

@@ -138,10 +138,10 @@ def _beside(trace: Trace, found: Findings) -> None:
 
 def _opening(request: Requested) -> str:
     """How a request begins that is no main request: of its last user text, else of its system text."""
-    messages = request.body.get("messages") or [{}]
-    content = messages[-1].get("content") if isinstance(messages[-1], dict) else ""
+    entries = request.part("history")
+    content = entries[-1].get("content") if isinstance(entries, list) and isinstance(entries[-1], dict) else entries
     text = content if isinstance(content, str) else next((str(b.get("text")) for b in content or [] if "text" in b), "")
-    return repr((text or str(request.body.get("system") or ""))[:80])
+    return repr((text or str(request.part("system") or ""))[:80])
 
 
 def the_rest(world: World, found: Findings) -> None:

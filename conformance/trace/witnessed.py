@@ -26,6 +26,8 @@ class Requested(Observation):
 
     `step` is the step of the script that answers it (-1: none); `retry` is True if it was served before.
     `results`: {nonce: text} of the call results that stand in it, `calls`: nonces of the calls that stand in it.
+    `where`: the fields of the body in which its dialect keeps the "history", the "system" text and the "most" tokens
+    of the answer; read them with `part`.
     """
 
     witness = Witness.WIRE
@@ -39,6 +41,11 @@ class Requested(Observation):
     results: Mapping[str, str] = field(default_factory=dict)
     tools: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    def part(self, name: str) -> Any:
+        """A part of the body, None where it is not there."""
+        return self.body.get(self.where.get(name, ""))
 
 
 @dataclass(frozen=True, kw_only=True)

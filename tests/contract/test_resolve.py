@@ -154,6 +154,24 @@ def test_a_wrong_block_is_told(text: str, words: str) -> None:
     assert words in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "dialect"),
+    [("x = 1\n", "anthropic"), (BLOCK, "anthropic"),
+     ('# /// script\n# [tool.conformance]\n# dialect = "openai_responses"\n# ///\n', "openai_responses")],
+)  # fmt: skip
+def test_the_block_may_say_how_the_model_is_asked(root: Path, text: str, dialect: str) -> None:
+    (root / "b.py").write_text(text)
+    plug = resolve("b.py", root)
+    assert isinstance(plug, AdapterPlug)
+    assert plug.dialect == dialect
+
+
+def test_a_dialect_that_there_is_not_is_told(root: Path) -> None:
+    (root / "b.py").write_text('# /// script\n# [tool.conformance]\n# dialect = "openai"\n# ///\n')
+    with pytest.raises(ManifestError, match=r"script.tool.conformance.dialect: .*openai_responses"):
+        resolve("b.py", root)
+
+
 def test_a_command_that_ends_like_a_file_is_a_command(tmp_path: Path) -> None:
     plug = resolve("acp:python agent.py", tmp_path)
     assert isinstance(plug, ManifestPlug)

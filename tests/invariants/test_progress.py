@@ -12,10 +12,11 @@ def trace(*requests: tuple[str, int]) -> Trace:
     """Requests of a session by role and size of their history."""
     return Trace(
         tuple(
-            Requested(seq=i, session="s1", request=i, hash="", role=Role(role), body={"messages": ["x" * size]})
+            Requested(seq=i, session="s1", request=i, hash="", role=Role(role), body={"messages": ["x" * size]},
+                      where={"history": "messages"})
             for i, (role, size) in enumerate(requests)
         )
-    )
+    )  # fmt: skip
 
 
 def found(*requests: tuple[str, int]) -> list[str]:

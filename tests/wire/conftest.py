@@ -17,11 +17,22 @@ from conformance.bench.wire.dialect import HttpRequest, Illegal, ModelRequest
 @pytest.fixture(scope="session")
 def recordings() -> list[dict[str, Any]]:
     """The recorded interactions of Anthropic's API: api, stream, request, response."""
+    return recorded("anthropic.")
+
+
+@pytest.fixture(scope="session")
+def openai_recordings() -> list[dict[str, Any]]:
+    """The recorded interactions of OpenAI's Responses API."""
+    return recorded("openai.responses")
+
+
+def recorded(api: str) -> list[dict[str, Any]]:
+    """The recorded interactions of an API."""
     folder = os.environ.get("CONFORMANCE_RECORDINGS")
     if not folder:
         pytest.skip("no recordings: CONFORMANCE_RECORDINGS names no folder with golden.jsonl")
     lines = (Path(folder) / "golden.jsonl").read_text(encoding="utf-8").splitlines()
-    return [entry for entry in map(json.loads, lines) if entry["api"].startswith("anthropic.")]
+    return [entry for entry in map(json.loads, lines) if entry["api"].startswith(api)]
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ Either way of sending the key is accepted with either version, as the real API d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conformance.bench.script import Failure, Reply
 from conformance.bench.wire import anthropic_history, anthropic_read, anthropic_stream
-from conformance.bench.wire.anthropic_errors import error_body, failure, headers, json_bytes, plain, refusal
+from conformance.bench.wire.anthropic_errors import error_body, failure, headers, plain, refusal
 from conformance.bench.wire.dialect import Answer, HttpRequest, Illegal, ModelRequest
+from conformance.bench.wire.sending import json_bytes
 
 MODELS: Mapping[str, str] = {
     "claude-opus-5": "Claude Opus 5",
@@ -25,6 +26,11 @@ class Anthropic:
     """A `Dialect`: pure functions, no state."""
 
     name = "anthropic"
+    forms = frozenset(
+        {"pings", "pad", "json_splits", "text_split", "writes", "unknown_event", "headers", "late_input"},
+    )
+    where: Mapping[str, str] = {"history": "messages", "system": "system", "most": "max_tokens"}
+    kept_headers: Sequence[str] = ("anthropic-version", "user-agent", "anthropic-beta")
 
     def read(self, request: HttpRequest) -> ModelRequest:
         """Understand a request; never raises. Kinds: "generate", "count_tokens", "probe", "unknown" (no object)."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from conformance.bench.script import Failure
 from conformance.bench.wire.anthropic_ids import request_id
 from conformance.bench.wire.dialect import Answer, Illegal
-
-Headers = tuple[tuple[str, str], ...]
+from conformance.bench.wire.sending import Headers, json_bytes, with_headers
 
 # status: (type, message). 402, 403, 409, 413, 500, 504: docs; 429, 529: docs and reports; 400, 401, 404: recorded.
 ERRORS: Mapping[int, tuple[str, str]] = {
@@ -31,14 +29,6 @@ _RETRY = {429, 500, 504, 529}
 _LIMITS = {"requests": 4000, "tokens": 2400000, "input-tokens": 2000000, "output-tokens": 400000}
 _DATE = "Thu, 22 Oct 2026 12:00:00 GMT"
 _RESET = "2026-10-22T12:00:00Z"
-
-
-def json_bytes(value: Any) -> bytes:
-    """Compact JSON in UTF-8, as the API writes it; lone surrogates are escaped."""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def rate_limits(*, left: bool) -> Headers:
@@ -66,12 +56,6 @@ def headers(seed: str, content_type: str, *more: tuple[str, str]) -> Headers:
         ("x-robots-tag", "none"),
         *more,
     )
-
-
-def with_headers(base: Headers, extra: Mapping[str, str]) -> Headers:
-    """The headers with `extra` added; one of the same name is replaced."""
-    names = {name.lower() for name in extra}
-    return (*(pair for pair in base if pair[0] not in names), *((k.lower(), v) for k, v in extra.items()))
 
 
 def plain(seed: str, body: Any, *more: tuple[str, str], status: int = 200) -> Answer:

@@ -15,14 +15,13 @@ from conformance.bench.wire.anthropic_rules import (
     OUTER,
     Ask,
     Place,
-    RuleBook,
     Turn,
-    first,
     without_nulls,
 )
 from conformance.bench.wire.dialect import HttpRequest, Illegal, ModelRequest
+from conformance.bench.wire.rulebook import RuleBook, first, first_broken
 
-HISTORY = RuleBook()
+HISTORY = RuleBook[Ask]()
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _THINKING = ("thinking", "redacted_thinking")
 _TAGS = {
@@ -52,9 +51,7 @@ def judge(request: HttpRequest, read: ModelRequest) -> Illegal | None:
     """The first published rule that a model request breaks; a probe breaks none."""
     if read.kind == "probe":
         return None
-    ask = Ask(request, without_nulls(read.body))
-    broken = (rule.broken(ask) for book in (OUTER, FIELDS, HISTORY) for rule in book.rules)
-    return next((illegal for illegal in broken if illegal is not None), None)
+    return first_broken(Ask(request, without_nulls(read.body)), OUTER, FIELDS, HISTORY)
 
 
 @HISTORY.rule("no messages", "answer of the API: messages: at least one message is required")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.bench.wire.dialect import CallSeen, HttpRequest, ModelRequest
+from conformance.bench.wire.reading import dicts, parse
 
 Json = Mapping[str, Any]
 _ENDPOINTS = {"/v1/messages": "generate", "/v1/messages/count_tokens": "count_tokens"}
@@ -19,21 +20,6 @@ def endpoint(request: HttpRequest) -> str:
     """What a request is for, by method and path alone: "generate", "count_tokens" or "probe"."""
     path = request.path.partition("?")[0]
     return _ENDPOINTS.get(path, "probe") if request.method == "POST" else "probe"
-
-
-def parse(body: bytes) -> Any:
-    """The body as JSON, strictly. Raises ValueError: no UTF-8, NaN, Infinity, lone surrogates, nested too deeply."""
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-        if b"\\u" in body:  # only an escape can spell a lone surrogate
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def read(request: HttpRequest) -> ModelRequest:
@@ -61,11 +47,6 @@ def _understood(kind: str, body: Json) -> ModelRequest:
         normalised=_normalised(body),
         history=tuple(_history(body, calls)),
     )
-
-
-def dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; nothing where it is no list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def blocks(content: Any) -> list[dict[str, Any]]:

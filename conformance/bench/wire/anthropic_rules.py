@@ -1,7 +1,6 @@
 """The published rules of the Anthropic Messages API, as far as they concern the request as a whole.
 
-A rule stands here only where a real answer or a page of the provider's documentation states it: a false 400
-is a false alarm against an innocent harness. Rules about the history stand in `anthropic_history`.
+Rules about the history stand in `anthropic_history`.
 The order is the order in which the provider answers: key, version, body, fields, messages.
 """
 
@@ -9,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from conformance.bench.wire.anthropic_read import blocks, dicts, endpoint, names, parse
-from conformance.bench.wire.dialect import HttpRequest, Illegal
+from conformance.bench.wire.anthropic_read import blocks, endpoint, names
+from conformance.bench.wire.dialect import HttpRequest
+from conformance.bench.wire.reading import dicts, parse
+from conformance.bench.wire.rulebook import RuleBook, first
 
 VERSIONS = ("2023-06-01", "2026-10-21")
 NEWEST = VERSIONS[1]
@@ -126,52 +127,13 @@ class Ask:
         return tuple(turns)
 
 
-Check = Callable[[Ask], str | None]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One published rule: `check` returns the provider's message if the request breaks it."""
-
-    name: str
-    source: str
-    check: Check
-    status: int = 400
-
-    def broken(self, ask: Ask) -> Illegal | None:
-        """The rule as broken by this request, or None."""
-        message = self.check(ask)
-        return None if message is None else Illegal(self.name, message, self.source, self.status)
-
-
-class RuleBook:
-    """Rules in the order in which they are put to a request."""
-
-    def __init__(self) -> None:
-        self.rules: list[Rule] = []
-
-    def rule(self, name: str, source: str, status: int = 400) -> Callable[[Check], Check]:
-        """Register a check under a name."""
-
-        def add(check: Check) -> Check:
-            self.rules.append(Rule(name, source, check, status))
-            return check
-
-        return add
-
-
 def without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body without optional fields that are null: the API reads them as absent."""
     return {name: value for name, value in body.items() if value is not None or name in _NEEDED}
 
 
-OUTER = RuleBook()  # about headers and body as such
-FIELDS = RuleBook()  # about the fields, once the body is an object
-
-
-def first(found: Iterator[str]) -> str | None:
-    """The first message, or None."""
-    return next(found, None)
+OUTER = RuleBook[Ask]()  # about headers and body as such
+FIELDS = RuleBook[Ask]()  # about the fields, once the body is an object
 
 
 @OUTER.rule("key missing", f"{DOCS}, API overview: Authentication; Errors: authentication_error", 401)

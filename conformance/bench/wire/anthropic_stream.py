@@ -11,17 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from conformance.bench.script import (
-    NONCE,
     Block,
-    Cut,
     ErrorEvent,
     Failure,
-    Fault,
-    Garbage,
     Reply,
     Say,
     Splice,
-    Stall,
     Style,
     Think,
     ToolCall,
@@ -30,25 +25,28 @@ from conformance.bench.wire.anthropic_errors import (
     STATUS_OF,
     failure,
     headers,
-    json_bytes,
     rate_limits,
-    with_headers,
 )
 from conformance.bench.wire.anthropic_ids import message_id, sealed, signature, tool_id
 from conformance.bench.wire.anthropic_usage import final_usage, start_usage, total_usage
 from conformance.bench.wire.dialect import Answer, ModelRequest
+from conformance.bench.wire.sending import (
+    Piece,
+    broken_body,
+    broken_off,
+    json_bytes,
+    nonce,
+    nonces,
+    parts,
+    split,
+    sse,
+    whole_after,
+    with_headers,
+)
 
 Json = dict[str, Any]
 _FIRST_PING = 2  # after message_start and the first content_block_start: nowhere earlier in 125 streams
 _UNKNOWN: Json = {"type": "session_notice", "notice": {"kind": "weather", "value": 1}}
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One event as sent; `nonce` is set where it ends the block of that call."""
-
-    data: bytes
-    nonce: str = ""
 
 
 def render(reply: Reply, read: ModelRequest, serial: int) -> Answer:
@@ -60,49 +58,31 @@ def render(reply: Reply, read: ModelRequest, serial: int) -> Answer:
 def _streamed(reply: Reply, read: ModelRequest, seed: str) -> Answer:
     pieces = _pieces(reply, read, seed)
     again = _pieces(reply, read, f"{seed}/again") if isinstance(reply.fault, Splice) else []
-    sent, end = _faulty(pieces, again, reply)
+    sent, end = broken_off(pieces, reply.fault, [_error(reply)], again)
     base = headers(seed, "text/event-stream; charset=utf-8", ("cache-control", "no-cache"), *rate_limits(left=True))
     return Answer(
         status=200,
         headers=with_headers(base, reply.style.headers),
         events=tuple(piece.data for piece in sent),
         end=end,
-        whole_after=_whole_after(sent),
+        whole_after=whole_after(sent),
         usage=total_usage(reply),
         writes=reply.style.writes,
     )
 
 
-def _whole_after(sent: Sequence[Piece]) -> dict[str, int]:
-    ends: dict[str, int] = {}
-    for count, piece in enumerate(sent, 1):
-        if piece.nonce:
-            ends.setdefault(piece.nonce, count)
-    return ends
-
-
-def _faulty(pieces: list[Piece], again: list[Piece], reply: Reply) -> tuple[list[Piece], str]:
-    """What is sent of the pieces, and how it ends."""
-    match reply.fault:
-        case None:
-            return pieces, "whole"
-        case Cut(event, count, how):
-            part = [Piece(piece.data[:count]) for piece in pieces[event : event + 1] if count]
-            return pieces[:event] + part, how
-        case Stall(event):
-            return pieces[:event], "stall"
-        case ErrorEvent(event, kind, message):
-            error = {"type": "error", "error": {"details": None, "type": kind, "message": message}}
-            return [*pieces[:event], Piece(_event(error, reply.style.pad or 8))], "clean"
-        case Splice(event):
-            return pieces[:event] + again, "clean"
-        case Garbage(event, data):
-            return [*pieces[:event], Piece(data)], "clean"
+def _error(reply: Reply) -> bytes:
+    """The event of an error, where the script wants one."""
+    fault = reply.fault if isinstance(reply.fault, ErrorEvent) else ErrorEvent(0)
+    error = {"type": "error", "error": {"details": None, "type": fault.type, "message": fault.message}}
+    return _event(error, reply.style.pad or 8)
 
 
 def _pieces(reply: Reply, read: ModelRequest, seed: str) -> list[Piece]:
     style = reply.style
-    pieces = [Piece(_event(data, style.pad), nonce) for data, nonce in _events(reply, read, seed)]
+    pieces = [
+        Piece(_event(data, style.pad), ends, int(data.get("index", -1))) for data, ends in _events(reply, read, seed)
+    ]
     return _decorated(pieces, style, has_blocks=bool(reply.blocks))
 
 
@@ -119,7 +99,7 @@ def _decorated(pieces: list[Piece], style: Style, *, has_blocks: bool) -> list[P
 
 def _event(data: Json, pad: int) -> bytes:
     body = json_bytes(data)
-    return b"event: %s\ndata: %s%s}\n\n" % (data["type"].encode(), body[:-1], b" " * pad)
+    return sse(str(data["type"]), body[:-1] + b" " * pad + b"}")
 
 
 def _events(reply: Reply, read: ModelRequest, seed: str) -> Iterator[tuple[Json, str]]:
@@ -176,7 +156,7 @@ def _numbered(reply: Reply, seed: str) -> list[_Block]:
 def _block(block: Block, fresh_id: str, style: Style) -> _Block:
     match block:
         case Say(text):
-            deltas = [{"type": "text_delta", "text": part} for part in _parts(text, style.text_split)]
+            deltas = [{"type": "text_delta", "text": part} for part in parts(text, style.text_split)]
             return _Block({"type": "text", "text": ""}, deltas, {"type": "text", "text": text})
         case Think(text, redacted=True):
             data = {"type": "redacted_thinking", "data": sealed(text)}
@@ -188,7 +168,7 @@ def _block(block: Block, fresh_id: str, style: Style) -> _Block:
 
 
 def _thinking(text: str, style: Style) -> _Block:
-    deltas: list[Json] = [{"type": "thinking_delta", "thinking": part} for part in _parts(text, style.text_split)]
+    deltas: list[Json] = [{"type": "thinking_delta", "thinking": part} for part in parts(text, style.text_split)]
     deltas.append({"type": "signature_delta", "signature": signature(text)})
     whole = {"type": "thinking", "thinking": text, "signature": signature(text)}
     return _Block({"type": "thinking", "thinking": "", "signature": ""}, deltas, whole)
@@ -197,10 +177,10 @@ def _thinking(text: str, style: Style) -> _Block:
 def _call(call: ToolCall, fresh_id: str, style: Style) -> _Block:
     head = {"type": "tool_use", "id": fresh_id if call.id is None else call.id, "name": call.tool, "input": {}}
     text = _arguments(call)
-    deltas = [{"type": "input_json_delta", "partial_json": part} for part in ("", *_cut(text, style.json_splits))]
+    deltas = [{"type": "input_json_delta", "partial_json": part} for part in ("", *split(text, style.json_splits))]
     given, readable = _object(text)
     start = head | {"caller": {"type": "direct"}}
-    return _Block(start, deltas, start | {"input": given}, str(call.arguments.get(NONCE, "")), "" if readable else text)
+    return _Block(start, deltas, start | {"input": given}, nonce(call), "" if readable else text)
 
 
 def _arguments(call: ToolCall) -> str:
@@ -218,16 +198,6 @@ def _object(text: str) -> tuple[Json, bool]:
     return (value, True) if isinstance(value, dict) else ({}, False)
 
 
-def _parts(text: str, size: int) -> list[str]:
-    step = size if size > 0 else max(len(text), 1)
-    return [text[at : at + step] for at in range(0, len(text), step)]
-
-
-def _cut(text: str, offsets: Sequence[int]) -> list[str]:
-    inside = sorted({offset for offset in offsets if 0 < offset < len(text)})
-    return [part for start, end in zip([0, *inside], [*inside, len(text)], strict=True) if (part := text[start:end])]
-
-
 def _whole(reply: Reply, read: ModelRequest, seed: str) -> Answer:
     """A plain body. Its faults: `Cut` counts bytes, `Stall` sends no body, `ErrorEvent` is an HTTP error."""
     if isinstance(reply.fault, ErrorEvent):
@@ -236,31 +206,16 @@ def _whole(reply: Reply, read: ModelRequest, seed: str) -> Answer:
         return failure(Failure(status, error.type, error.message, reply.style.headers), seed)
     body = _body(reply, read, seed)
     again = _body(reply, read, f"{seed}/again")
-    events, end = _faulty_body(body, again, reply.fault)
-    nonces = [str(call.arguments[NONCE]) for call in reply.calls if NONCE in call.arguments]
+    events, end = broken_body(body, reply.fault, again)
     return Answer(
         status=200,
         headers=with_headers(headers(seed, "application/json", *rate_limits(left=True)), reply.style.headers),
         events=events,
         end=end,
-        whole_after=dict.fromkeys(nonces, 1) if end == "whole" else {},
+        whole_after=dict.fromkeys(nonces(reply), 1) if end == "whole" else {},
         usage=total_usage(reply),
         writes=reply.style.writes,
     )
-
-
-def _faulty_body(body: bytes, again: bytes, fault: Fault | None) -> tuple[tuple[bytes, ...], str]:
-    match fault:
-        case Cut(event, count, how):
-            most = min((len(body) // 2 if event else 0) + count, len(body) - 1)
-            return ((body[:most],) if most else ()), how
-        case Stall():
-            return (), "stall"
-        case Splice():
-            return (body[: len(body) // 2] + again,), "clean"
-        case Garbage(_, data):
-            return (data,), "clean"
-    return (body,), "whole"
 
 
 def _body(reply: Reply, read: ModelRequest, seed: str) -> bytes:

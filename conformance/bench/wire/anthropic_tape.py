@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.bench.script import NONCE, Block, Failure, Reply, Say, Step, Think, ToolCall, Usage
-from conformance.bench.wire.anthropic_errors import json_bytes
 from conformance.bench.wire.anthropic_ids import message_id, reply_had_thought, tool_id
 from conformance.bench.wire.dialect import Answer
+from conformance.bench.wire.sending import json_bytes
 
 Json = dict[str, Any]
 Headers = Sequence[tuple[str, str]]

@@ -6,10 +6,10 @@ Pure functions over values; sockets, timing and boundaries belong to the server.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from conformance.bench.script import Failure, Reply
+from conformance.bench.script import Failure, Reply, Style
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Illegal:
     message: str
     source: str
     status: int = 400
+    detail: Mapping[str, Any] = field(default_factory=dict)  # what else the provider's error says
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class CallSeen:
 class ModelRequest:
     """A request, understood. `kind` is "generate", "count_tokens", "probe" (HEAD /, models, …) or "unknown".
 
-    `texts` are (role, text) pairs in order, `system` the instructions as one text, `tools` the offered names.
-    `history` is the same and the calls, in the order of the conversation; results stand in their calls.
+    `texts` are (role, text) pairs in order, `system` the instructions as one text, `tools` the offered names; a tool
+    of a namespace is offered as NAMESPACE.NAME. `history` is texts and calls, in the order of the conversation; results
+    stand in their calls.
     `normalised` is a string in which volatile parts (cache marks, ids, key order, padding) are gone: a retry
     has the same one.
     """
@@ -83,9 +85,17 @@ class Answer:
 
 
 class Dialect(Protocol):
-    """One file of this folder serves one dialect."""
+    """One file of this folder serves one dialect.
+
+    `forms`: the fields of `Style` in which its streams may lawfully vary; it takes no notice of the others.
+    `where`: where in a request's body stand the "history", the "system" text and the "most" tokens of the answer.
+    `kept_headers`: headers of a request that are worth keeping in the trace.
+    """
 
     name: str
+    forms: frozenset[str]
+    where: Mapping[str, str]
+    kept_headers: Sequence[str]
 
     def read(self, request: HttpRequest) -> ModelRequest:
         """Understand a request; never raises (a body that is no JSON has kind "unknown")."""
@@ -117,3 +127,8 @@ class Dialect(Protocol):
     def probe(self, request: HttpRequest, serial: int) -> Answer:
         """A plausible answer to anything else."""
         ...
+
+
+def lawful(dialect: Dialect, style: Style) -> Style:
+    """A form of a stream without what this dialect does not have."""
+    return Style(**{"pings": (), **{name: value for name, value in asdict(style).items() if name in dialect.forms}})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from conformance.bench.wire.anthropic_errors import ERRORS
+from conformance.bench.wire.framing import framed
 
 Json = Mapping[str, Any]
 STOPS = {
@@ -49,7 +50,7 @@ _COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cach
 def check_stream(events: bytes) -> list[str]:
     """What is wrong with the whole body of a stream (decoded, not chunked)."""
     wrong: list[str] = []
-    found = list(_framed(events, wrong))
+    found = list(framed(events, wrong))
     if wrong:
         return wrong
     stream = _Stream()
@@ -96,40 +97,6 @@ def _request_ids(header: str | None, own: Any) -> Iterator[str]:
             yield f"request id {value!r} has the wrong shape"
     if header and own and header != own:
         yield "request_id of the body is not the one of the header"
-
-
-# --- framing ---------------------------------------------------------------------------------------
-
-
-def _framed(events: bytes, wrong: list[str]) -> Iterator[dict[str, Any]]:
-    try:
-        text = events.decode("utf-8")
-    except UnicodeDecodeError:
-        wrong.append("the stream is not UTF-8")
-        return
-    if "\r" in text:
-        wrong.append("lines must end in LF alone")
-    if not text.endswith("\n\n"):
-        wrong.append("the stream does not end in an empty line")
-    for index, chunk in enumerate(text.removesuffix("\n\n").split("\n\n")):
-        event = _event(chunk)
-        if isinstance(event, str):
-            wrong.append(f"event {index}: {event}")
-        else:
-            yield event
-
-
-def _event(chunk: str) -> dict[str, Any] | str:
-    lines = chunk.strip("\n").split("\n") if chunk.endswith("\n") else chunk.split("\n")
-    if len(lines) != 2 or not lines[0].startswith("event: ") or not lines[1].startswith("data: "):
-        return "an event is two lines, `event: ` and `data: `"
-    try:
-        data = json.loads(lines[1].removeprefix("data: "))
-    except ValueError:
-        return "data is not JSON"
-    if not isinstance(data, dict) or data.get("type") != lines[0].removeprefix("event: "):
-        return "the event's name is not data.type"
-    return data
 
 
 # --- order -----------------------------------------------------------------------------------------
