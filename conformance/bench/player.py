@@ -254,8 +254,11 @@ def role(read: ModelRequest, earlier: Sequence[tuple[str, str]] | None, patterns
 
 
 def _summarises(read: ModelRequest, about: str, last: str, patterns: Patterns) -> bool:
-    """Whether it asks for a summary. Results may say anything, so a text with a call in it is no sign of one, unless
-    the harness has said how its summarising begins and offers no tool: then it is the history, put into a text."""
+    """Whether it asks for a summary.
+
+    Results may say anything, so a text with a call in it is no sign of one; unless no tool is offered and the harness
+    has said how its summarising begins: then the text is the history.
+    """
     told = bool(patterns.compaction) and not read.tools
     return _any(patterns.compaction or SUMMARISING, about) and (told or not nonces_in(last))
 
