@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from conformance.bench.doors import SERVER
 from conformance.bench.homes import Home
+from conformance.bench.player import Patterns
 from conformance.bench.session import Session
 from conformance.bench.starts import Start
 from conformance.contract.errors import AdapterError
@@ -32,6 +34,7 @@ class Harness:
         self.methods: frozenset[str] = frozenset()
         self.session_config = self.closes_sessions = False
         self.notes: list[str] = []
+        self.patterns = start.patterns
 
     def learn(self, info: Mapping[str, Any], *, spawned: str = "") -> None:
         """Take in the answer to `initialize`. The manifest's word goes before the announced one."""
@@ -54,6 +57,7 @@ class Harness:
         self.posture = dict(ours.get("posture") or {}) | dict(manifest.posture if manifest else {})
         self.methods = frozenset(str(m).removeprefix("_conformance/") for m in ours.get("methods") or ())
         self.session_config = bool(ours.get("session_config"))
+        self.patterns = self.start.patterns if manifest else _patterns(ours.get("requests"), self.start.source)
         self.closes_sessions = "close" in (offered.get("sessionCapabilities") or {}) or "session/close" in self.methods
         self.notes += [spawned] if spawned else []
         self._refuse_strangers()
@@ -141,6 +145,18 @@ def _callable_door(session: Session, doors: Path) -> dict[str, Any]:
         for t in session.canaries.values()
     ]
     return {"unix": str(doors), "token": session.token, "tools": tools}
+
+
+def _patterns(announced: object, source: str) -> Patterns:
+    """The patterns of an adapter, which stand in a manifest otherwise. Raises AdapterError for what is none."""
+    given = announced if isinstance(announced, Mapping) else {}
+    strangers = set(given) - {"compaction", "side", "child"}
+    if strangers:
+        raise AdapterError(f"{source}: unknown requests {sorted(strangers)}; known are child, compaction, side")
+    try:
+        return Patterns(**{role: tuple(re.compile(p).pattern for p in patterns) for role, patterns in given.items()})
+    except (TypeError, re.error) as error:
+        raise AdapterError(f"{source}: requests = {given!r}: {error}. Write lists of regular expressions") from error
 
 
 def _capabilities(offered: Mapping[str, Any], ours: Mapping[str, Any], start: Start) -> frozenset[str]:

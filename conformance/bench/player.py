@@ -245,12 +245,22 @@ def role(read: ModelRequest, earlier: Sequence[tuple[str, str]] | None, patterns
         return Role.SIDE
     last = next((text for who, text in reversed(read.texts) if who == "user"), "")
     about = last if read.tools else f"{read.system}\n{last}"
-    if _any(patterns.compaction or SUMMARISING, about) and not nonces_in(last):
+    if _summarises(read, about, last, patterns):
         return Role.COMPACTION
     if _any(patterns.child, about):
         return Role.CHILD
     main = not _any(patterns.side, about) and (read.tools or _continues(read.texts, earlier))
     return Role.MAIN if main else Role.SIDE
+
+
+def _summarises(read: ModelRequest, about: str, last: str, patterns: Patterns) -> bool:
+    """Whether it asks for a summary.
+
+    Results may say anything, so a text with a call in it is no sign of one; unless no tool is offered and the harness
+    has said how its summarising begins: then the text is the history.
+    """
+    told = bool(patterns.compaction) and not read.tools
+    return _any(patterns.compaction or SUMMARISING, about) and (told or not nonces_in(last))
 
 
 def _any(patterns: Sequence[str], text: str) -> bool:

@@ -92,6 +92,7 @@ class World:
         await self.doors.start(str(self.root / "doors.sock"))
         life, home = await self._new_life(Config())
         self.harness.learn(life.info, spawned=self.launcher.spawn_reason)
+        self.model.patterns = self.harness.patterns
         self._warm = (life, home)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -41,9 +41,10 @@ class Adapter:
 
     Class attributes say what no method can: `name`, `version`, the `configuration` claimed for,
     `capabilities` (words of the capability table), `posture` (words of the posture table),
-    `patience` in seconds (how long "bounded time" is, at most 60), and `installed`: in words, how the harness runs as
-    its maker ships it, where that is looser than what is claimed. A life whose `setup.installed` is true runs so; what
-    it does stands in the report as a line of its own.
+    `patience` in seconds (how long "bounded time" is, at most 60), `requests` (regular expressions by which model
+    requests beside the work are known: "compaction", "side", "child", as in a manifest), and `installed`: in words, how
+    the harness runs as its maker ships it, where that is looser than what is claimed. A life whose `setup.installed` is
+    true runs so; what it does stands in the report as a line of its own.
     """
 
     name: ClassVar[str] = ""
@@ -52,6 +53,7 @@ class Adapter:
     capabilities: ClassVar[frozenset[str]] = frozenset()
     posture: ClassVar[Mapping[str, Any]] = {}
     patience: ClassVar[float] = 10.0
+    requests: ClassVar[Mapping[str, Sequence[str]]] = {}
     installed: ClassVar[str] = ""
 
     @classmethod

@@ -96,6 +96,7 @@ class Agent:
                     "session_config": True,
                     "configuration": kind.configuration,
                     "patience": kind.patience,
+                    "requests": {role: list(patterns) for role, patterns in kind.requests.items()},
                     **({"installed": kind.installed} if kind.installed else {}),
                 }
             },

@@ -103,6 +103,7 @@ class Example(Adapter):
     configuration = "asks before every tool that is not read-only"
     # What no method below can show: it asks (turn.ask), and runs tools as callables (session.tools).
     capabilities = frozenset({"approve", "callable", "sessions"})
+    # If it summarises by requests that nothing tells from its work: requests = {"compaction": ["^Summarise the chat"]}
     # If the harness is looser as it is installed, name that in the class attribute `installed` (a sentence), and run so
     # where `setup.installed` is true: the report shows it beside the claim.
 

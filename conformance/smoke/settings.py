@@ -112,7 +112,7 @@ def compaction(world: World, found: Findings) -> None:
     summaries = [r for r in trace.of(Requested) if r.role is Role.COMPACTION]
     way = "on request" if on_request else "above a threshold of 4000 tokens"
     refused = next((c.error for c in trace.of(Configured) if c.error), "")
-    why = f": {refused[:200]}" if refused else ", or it is told from others by no pattern: see [requests] compaction"
+    why = f": {refused[:200]}" if refused else ", or it is told from others by no pattern: see `requests`, compaction"
     text = (
         f"{way}: model requests for a summary: {len(summaries)}"
         if summaries

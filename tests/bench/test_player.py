@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from conformance.bench.harness import Harness
 from conformance.bench.plan import REQUEST, At
 from conformance.bench.player import LAST_WORD, SUMMARY, Patterns, Player, nonces_in, resolve, results_in, role
 from conformance.bench.script import Cut, Failure, Reply, Script, ToolCall, call, reply, script
+from conformance.bench.starts import Start
 from conformance.bench.wire.dialect import CallSeen, ModelRequest
 from conformance.bench.world import World
+from conformance.contract.errors import AdapterError
 from conformance.trace import Requested, Role, Unscripted
 
 DONE = reply("Done.")
@@ -127,6 +131,26 @@ def test_a_manifest_can_say_how_they_are_told_apart() -> None:
     assert role(request("a title please"), None, patterns) is Role.SIDE
     assert role(request("x", system="You are a worker", tools=()), None, patterns) is Role.CHILD
     assert role(request("summarize the conversation"), None, patterns) is Role.MAIN
+
+
+def test_a_summary_that_is_told_apart_may_hold_the_history_where_no_tool_is_offered() -> None:
+    said, patterns = "squeeze: <human>look at nonce-00001-a</human>", Patterns(compaction=("^\\s*squeeze:",))
+    assert role(request(said, tools=()), EARLIER, patterns) is Role.COMPACTION
+    assert role(request(said), EARLIER, patterns) is Role.MAIN, "a tool's result may say anything"
+    assert role(request(f"summarize the {said}", tools=()), EARLIER, Patterns()) is not Role.COMPACTION
+
+
+def test_an_adapter_can_say_how_they_are_told_apart() -> None:
+    harness = Harness("x", Start("x.py:X", "anthropic", "m"))
+    harness.learn({"agentCapabilities": {"_meta": {"conformance": {"requests": {"side": ["^Write a title"]}}}}})
+    assert harness.patterns == Patterns(side=("^Write a title",))
+
+
+@pytest.mark.parametrize("requests", [{"title": ["x"]}, {"side": ["("]}, {"side": 3}])
+def test_an_adapter_that_says_it_wrongly_is_told_where(requests: dict[str, Any]) -> None:
+    harness = Harness("x", Start("x.py:X", "anthropic", "m"))
+    with pytest.raises(AdapterError, match=r"x\.py:X: .*requests"):
+        harness.learn({"agentCapabilities": {"_meta": {"conformance": {"requests": requests}}}})
 
 
 def test_results_are_found_by_nonce() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,6 +42,7 @@ class Parrot(Adapter):
     capabilities = frozenset({"approve", "always", "callable", "sessions", "plan"})
     posture: ClassVar[Mapping[str, Any]] = {"on_reject": "continue"}
     patience = 3.0
+    requests: ClassVar[Mapping[str, Sequence[str]]] = {"compaction": ("^Squeeze",)}
     warmed = ""
 
     @classmethod

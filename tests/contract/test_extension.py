@@ -73,6 +73,8 @@ WRONG = [
     ("initialize", {"version": 2}),
     ("initialize", {"version": 1, "posture": {"start": "soon"}}),
     ("initialize", {"version": 1, "patience": 61}),
+    ("initialize", {"version": 1, "requests": {"title": ["^Write a title"]}}),
+    ("initialize", {"version": 1, "requests": {"side": "^Write a title"}}),
     ("load", {"unfinished": [{"toolCallId": "c", "state": "lost"}]}),
 ]
 

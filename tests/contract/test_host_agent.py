@@ -23,6 +23,7 @@ def test_initialize_tells_version_capabilities_posture_and_extensions(
     ours = capabilities["_meta"]["conformance"]
     assert {"approve", "resume", "modes", "compact", "registry", "audit"} <= set(ours["capabilities"])
     assert (ours["posture"], ours["configuration"], ours["patience"]) == ({"on_reject": "continue"}, "strict", 3.0)
+    assert ours["requests"] == {"compaction": ["^Squeeze"]}
     assert ours["session_config"] is True
     assert "_conformance/session/continue" in ours["methods"]
     assert "_conformance/pool" not in ours["methods"]
