@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
@@ -38,11 +39,8 @@ def load_module(place: str) -> ModuleType:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise AdapterError(f"adapter file {path} does not exist (current folder: {Path.cwd()})")
-    # A module beside the adapter can be imported, but an installed library of the same name goes before it: for that
-    # the folder comes last, and the prefix keeps an adapter `pydantic_ai.py` apart from the library it imports.
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    # The prefix keeps an adapter `pydantic_ai.py` apart from the library it imports.
+    sys.meta_path.append(Beside(str(path.resolve().parent)))
     name = f"conformance_adapter_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -50,6 +48,22 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class Beside:
+    """Finds what lies beside an adapter, once nothing installed has that name.
+
+    The end of `sys.path` would not do: there a file goes before a library without an `__init__.py`, as langgraph is.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Look for a module or package; what is inside of packages is found by Python's own means."""
+        return PathFinder.find_spec(name, [self._folder], target) if path is None else None
 
 
 def load_adapter(where: str) -> type[Adapter]:

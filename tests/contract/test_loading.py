@@ -47,10 +47,16 @@ def test_file_class_what_is_missing_and_the_remedy_are_told(
 def test_a_module_beside_the_adapter_is_imported_and_never_in_the_place_of_a_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "installed")])
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     (tmp_path / "own_agent.py").write_text("NAME = 'own'\n")
     (tmp_path / "hypothesis.py").write_text("raise RuntimeError('not the library')\n")
+    (tmp_path / "spread.py").write_text("raise RuntimeError('nor this one')\n")
+    (tmp_path / "installed" / "spread").mkdir(parents=True)
+    (tmp_path / "installed" / "spread" / "part.py").write_text("")
     place = written(tmp_path, NEW_SESSION, PROMPT)
     source = Path(place).read_text()
-    Path(place).write_text(f"import hypothesis\nimport own_agent\n{source.replace(repr('m'), 'own_agent.NAME')}")
+    Path(place).write_text(
+        f"import hypothesis\nimport own_agent\nimport spread.part\n{source.replace(repr('m'), 'own_agent.NAME')}"
+    )
     assert load_adapter(place).name == "own"
