@@ -75,6 +75,7 @@ class Player:
         self._forever = itertools.count(1)
         self._position = 0
         self._served: dict[str, int] = {}
+        self._summed_up: set[str] = set()  # what was served before the last summary in this life
         self._summaries = list(script.summary)
         self.names: dict[str, str] = {}
 
@@ -111,7 +112,7 @@ class Player:
     def main(self, read: ModelRequest) -> Served:
         """What answers this main request."""
         key = digest(read.normalised)
-        if key in self._served:
+        if key in self._served and key not in self._summed_up:
             return self._again(key)
         return self._next(key)
 
@@ -127,6 +128,7 @@ class Player:
             return self._beyond(key)
         self._position += 1
         self._served[key] = number
+        self._summed_up.discard(key)
         return Served(self.steps[number], number)
 
     def _beyond(self, key: str) -> Served:
@@ -142,11 +144,20 @@ class Player:
         return self._next(key)
 
     def summary(self) -> Step:
-        """What answers the next compaction request; the last one again and again."""
+        """What answers the next compaction request; the last one again and again.
+
+        Behind a summary the history may be, word for word, what it was before the work that was summed up: whoever
+        asks with it then does not ask again. A further life may (`reborn`): the summary may not have outlived the last.
+        """
+        self._summed_up = set(self._served)
         if not self._summaries:
             return SUMMARY
         step = self._summaries.pop(0) if len(self._summaries) > 1 else self._summaries[0]
         return self._named(step)
+
+    def reborn(self) -> None:
+        """Another life takes the session up."""
+        self._summed_up.clear()
 
     def spoken(self, step: Step, read: ModelRequest) -> Step:
         """The step with each canary's bare name turned into the name that this request offers."""

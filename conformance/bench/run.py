@@ -172,6 +172,7 @@ class Run:
         wanted = session.harness_id if harness_id is None else harness_id
         params = self.host.session_params(life, session, self.workspaces[label]) | {"sessionId": wanted}
         life.opening, life.replaying = session, True
+        session.player.reborn()
         self.stage.seen(Loading, session=label, harness_id=wanted)
         try:
             result = await life.call("session/load", params, max(self.host.patience, 30))

@@ -80,6 +80,18 @@ def test_summaries_come_in_turn_and_the_last_one_again() -> None:
     assert player(script()).summary() is SUMMARY
 
 
+def test_the_same_history_behind_a_summary_is_no_retry_but_in_another_life() -> None:
+    one = player(script(reply("a"), reply("b"), reply("c")))
+    assert (one.main(request("1")).number, one.main(request("1")).again) == (0, True)
+    one.summary()
+    behind = one.main(request("1"))
+    assert (behind.number, behind.again) == (1, False)
+    assert (one.main(request("1")).number, one.main(request("1")).again) == (1, True)
+    one.summary()
+    one.reborn()
+    assert (one.main(request("1")).number, one.main(request("1")).again) == (1, True)
+
+
 def test_more_steps_can_be_added_when_all_were_played() -> None:
     one = player(script(DONE))
     one.main(request("1"))
