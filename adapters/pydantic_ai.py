@@ -53,6 +53,7 @@ class Session:  # a conversation, its agent and its file
     def save(self, conversation: p.Conversation, *, live: bool) -> None:
         """Replace the file as a whole: before what follows from it happens, and before it is shown."""
         self.live, self.conversation, draft = live, conversation, self.path.with_suffix(".new")
+        draft.touch(0o600)
         draft.write_bytes(FILE.dump_json((live, conversation)))
         draft.replace(self.path)
 
@@ -90,8 +91,8 @@ class Session:  # a conversation, its agent and its file
             async with node.stream(run.ctx) as stream:
                 async for text in stream.stream_text(delta=True, debounce_by=None):
                     turn.emit(c.Text(text))
-        elif p.Agent.is_call_tools_node(node) and node.model_response.tool_calls:
-            calls = {part.tool_call_id: part for part in node.model_response.tool_calls}
+        elif p.Agent.is_call_tools_node(node) and (made := node.model_response.tool_calls):
+            calls = {x.tool_call_id: c.Call(x.tool_call_id, x.tool_name, x.args_as_dict()) for x in made}
             # Its own mark: a later run then closes the calls that have no result. Without it the run would begin them.
             self.keep(run, ended := p.ModelRequest(parts=[], state="interrupted"))
             async with node.stream(run.ctx) as events:
@@ -99,8 +100,7 @@ class Session:  # a conversation, its agent and its file
                     ended.parts.append(part)
                     self.keep(run, ended)
                     status = c.CallStatus("completed" if part.outcome == "success" else "failed")
-                    call = c.Call(part.tool_call_id, part.tool_name, calls[part.tool_call_id].args_as_dict())
-                    turn.emit(c.CallShown(call, status, part.model_response_str()))
+                    turn.emit(c.CallShown(calls[part.tool_call_id], status, part.model_response_str()))
 
 
 class PydanticAI(c.Adapter):  # a turn is one run of the session's agent, or several with approvals between them
