@@ -45,8 +45,6 @@ class Items:
             if ids := _ids(item):
                 item.extra_keyword_matches.update([*ids, *(i.replace("-", "_") for i in ids)])
                 plan[item.nodeid] = ids
-                if self.options.shields.issuperset(ids):
-                    _do_not_shrink(item)
         try:
             (self.options.store.folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
         except OSError as bad:
@@ -58,7 +56,7 @@ class Items:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open a ledger."""
         if ids := _ids(item):
-            item.stash[LEDGER] = Ledger(ids)
+            item.stash[LEDGER] = Ledger(ids, known=self.options.shields.issuperset(ids))
             item.user_properties += _properties(ids)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -169,17 +167,6 @@ def _properties(ids: list[str]) -> list[tuple[str, object]]:
     rows = [table().rows[i] for i in ids]
     return [said for row in rows
             for said in (("requirement", row.id), ("level", row.level), ("primitive", str(row.primitive)))]  # fmt: skip
-
-
-def _do_not_shrink(item: pytest.Item) -> None:
-    """Let a property whose every row is a known failure stop at the first counterexample: a smaller one is no news."""
-    test = getattr(item, "obj", None)
-    if hasattr(test, "hypothesis"):
-        from hypothesis import Phase, settings
-
-        use = "_hypothesis_internal_use_settings"  # where Hypothesis keeps the settings of a test; it has no public way
-        phases = [phase for phase in getattr(test, use).phases if phase not in (Phase.shrink, Phase.explain)]
-        setattr(test, use, settings(getattr(test, use), phases=phases))
 
 
 def _refuse_unexposed(ledger: Ledger, facts: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def _replayed(test: F) -> F:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         world = kwargs["world"]
-        search = _searches.setdefault(current(), Search())
+        search = _searches.setdefault(current(), Search(0 if current().known else SMALLER))
         search.another()
         world.used_warm = False
         if "data" in kwargs:
@@ -68,9 +68,9 @@ SECONDS = 60.0  # and how long: a harness that hangs costs its patience each tim
 class Search:
     """The examples of one item. The ledger has kept the smallest that failed, so the search may end at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, smaller: int) -> None:
         self.violated: Violated | None = None
-        self._left, self._until = SMALLER, 0.0
+        self._left, self._until = smaller, 0.0
 
     def another(self) -> None:
         """Count an example; once the search for a smaller one is over, end the item by what Hypothesis lets through."""

@@ -111,11 +111,12 @@ class Row:
 class Ledger:
     """What was found by one check with these ids (empty: the merged ledger of a run).
 
+    `known`: each of them is a known failure, of which a smaller counterexample is no news.
     Names of traces must differ within an item: they say whether two violations were in the same run.
     """
 
-    def __init__(self, check: Sequence[str] = ()) -> None:
-        self.check = tuple(check)
+    def __init__(self, check: Sequence[str] = (), *, known: bool = False) -> None:
+        self.check, self.known = tuple(check), known
         self.rows: dict[str, Row] = {}
         self.evidence: list[Evidence] = []
         self.kept: dict[tuple[str, str], int] = {}

@@ -24,30 +24,6 @@ def test_a_known_failure_is_expected_and_still_counts_against_the_claim(suite: S
     result.stdout.fnmatch_lines(["known PERM-01 *"])
 
 
-def test_a_known_failure_is_not_shrunk_again(suite: Suite) -> None:
-    suite.checks("""
-        @check("PERM-01")
-        @given(calls=st.lists(st.just("n1"), max_size=40))
-        def test_long(world, calls):
-            world.tally += 1
-            with open("seen", "a") as seen:
-                seen.write(f"{len(calls)} ")
-            good()
-            expect(run(f"run{world.tally}", *calls), ran_nothing())
-        """)
-    tried = []
-    for known in ("", entry("PERM-01")):
-        (suite.pytester.path / "known-failures.toml").write_text(known)
-        suite.run()
-        tried.append([int(size) for size in (suite.pytester.path / "seen").read_text().split()])
-        (suite.pytester.path / "seen").unlink()
-    shrunk, kept = tried
-    first = next(n for n, size in enumerate(kept) if size)
-    assert kept[: first + 1] == shrunk[: first + 1], "the same examples are drawn"
-    assert set(kept[first:]) == {kept[first]}, "and the first that fails is the last"
-    assert min(filter(None, shrunk)) == 1
-
-
 def test_one_known_row_does_not_hide_another(suite: Suite) -> None:
     suite.checks(FAILS, FAILS.replace("PERM-01", "PERM-03").replace("test_fails", "test_more"))
     (suite.pytester.path / "mine.toml").write_text(entry("PERM-01"))

@@ -6,6 +6,7 @@ from stub_suite import Suite
 
 pytest_plugins = ["pytester"]
 
+KNOWN = '[[failure]]\nid = "PERM-01"\nreason = "why"\nlink = "#1"\nexpires = 2999-01-01\n'
 ENDLESS = """
 import contextlib
 from conformance.checks.check import SMALLER
@@ -62,6 +63,28 @@ def test_just_the_first_failure_is_tried_in_a_life_of_its_own(suite: Suite) -> N
         """)  # fmt: skip
     suite.run().assert_outcomes(failed=1)
     assert suite.verdict("PERM-01")["counterexample"]["size"] == 3
+
+
+def test_a_known_failure_is_not_made_smaller_again(suite: Suite) -> None:
+    suite.checks(ENDLESS, """
+        @real("PERM-01")
+        @given(calls=st.lists(st.just("n1"), min_size=1, max_size=40))
+        def test_long(world, calls):
+            found(world, calls)
+
+        @pytest.fixture(autouse=True, scope="session")
+        def counted(world):
+            yield
+            with open("tried", "a") as tried:
+                tried.write(f"{world.tally} ")
+        """)  # fmt: skip
+    for known in ("", KNOWN):
+        (suite.pytester.path / "known-failures.toml").write_text(known)
+        suite.run()
+    tried = [int(count) for count in (suite.pytester.path / "tried").read_text().split()]
+    assert tried[0] > 2
+    assert tried[1] == 2, "the first that fails, and once more in a life of its own"
+    assert suite.verdict("PERM-01")["verdict"] == "fail"
 
 
 def test_turns_that_were_given_up_are_counted_in_a_note(suite: Suite) -> None:
