@@ -39,7 +39,7 @@ def typed(tool: c.Tool) -> StructuredTool:
     config = ConfigDict(extra="allow" if tool.schema.get("additionalProperties", True) else "forbid")
 
     async def run(**arguments: Any) -> str:
-        result = await tool.acall(arguments)
+        result = await tool.acall({name: value for name, value in arguments.items() if value is not None})
         if result.is_error:
             raise ToolException(result.text)
         return result.text

@@ -77,12 +77,12 @@ class Doors:
     async def _callables(
         self, session: Session, first: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        asked = first
+        asked, visitor = first, visitor_pid(writer.get_extra_info("socket"))  # a write that fails closes the socket
         while isinstance(asked, dict):
             call, coming = self._spawn(self._call(session, asked, reader, writer)), self._spawn(reader.readline())
             try:
                 await asyncio.wait({call, coming}, return_when=asyncio.FIRST_COMPLETED)
-                if reader.at_eof() and not processes.ending(visitor_pid(writer.get_extra_info("socket"))):
+                if reader.at_eof() and not processes.ending(visitor):
                     call.cancel(WITHDRAWN)  # it hung up; one that was killed withdraws nothing
                 await call
                 asked = json.loads(await coming or b"null")

@@ -250,6 +250,24 @@ def test_a_callable_that_is_cancelled_is_withdrawn(house: House, held: bool) -> 
     assert [e.nonce for e in house.seen(ToolEffect)] == ["nonce-00001-b"]
 
 
+def test_a_client_that_hangs_up_as_its_result_is_written_is_no_fault_of_the_door(house: House) -> None:
+    """The write finds nobody, and the socket is closed before anybody can ask it who was there."""
+    faults: list[dict[str, Any]] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(house.unix))
+            call = {"token": house.session.token, "tool": "wipe", "arguments": named("a")}
+            client.sendall(json.dumps(call).encode() + b"\n")
+        while not house.seen(ToolLeft):
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+
+    play(house, work())
+    assert faults == []
+
+
 KILLER = """
 import json, socket, sys, time
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
