@@ -38,7 +38,7 @@ class Controller:
 
     def __init__(self, config: pytest.Config, options: Options, endings: Endings) -> None:
         self.config, self.options, self.endings = config, options, endings
-        self.ledger = Ledger()
+        self.ledgers: list[tuple[str, Ledger]] = []  # of items, as they came
         self.facts: dict[str, Any] = {}
         self.given_up = 0
         self.installed: dict[str, Any] = {}
@@ -76,14 +76,14 @@ class Controller:
         if "observed" in data:
             self.installed = data["observed"]
             return
-        self._take(data)
+        self._take(report.nodeid, data)
         report.conformance = {"word": data["word"]}  # type: ignore[attr-defined]  # pytest keeps its reports to the end
 
-    def _take(self, data: Mapping[str, Any]) -> None:
+    def _take(self, nodeid: str, data: Mapping[str, Any]) -> None:
         self.facts = data["facts"] or self.facts
         self.given_up += data.get("given_up", 0)
         self.lost |= set(data["lost"])
-        self.ledger.merge(Ledger.from_json(data["ledger"]))
+        self.ledgers.append((nodeid, Ledger.from_json(data["ledger"])))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Remember checks that could not be loaded: their rows never ran."""
@@ -95,12 +95,20 @@ class Controller:
         lost = Ledger(self._plan().get(report.nodeid, ()))
         lost.take(RuntimeError(str(report.longrepr)))
         lost.close()
-        self.ledger.merge(lost)
+        self.ledgers.append((report.nodeid, lost))
 
     def _stop(self, fatal: str) -> None:
         self.fatal = self.fatal or fatal
         if (session := self.config.pluginmanager.get_plugin("dsession")) is not None:
             session.shouldstop = "the harness could not be plugged in"
+
+    def _merged(self) -> Ledger:
+        """What all items found, in the order in which they were collected: workers end in any order."""
+        order = {nodeid: place for place, nodeid in enumerate(self._plan())}
+        merged = Ledger()
+        for _, ledger in sorted(self.ledgers, key=lambda one: order.get(one[0], len(order))):
+            merged.merge(ledger)
+        return merged
 
     def _plan(self) -> dict[str, list[str]]:
         file = self.options.store.folder / PLAN
@@ -113,7 +121,7 @@ class Controller:
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         if self.fatal:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif not self.config.option.collectonly and (self.ledger.rows or interrupted):
+        elif not self.config.option.collectonly and (self.ledgers or interrupted):
             if interrupted:
                 self._take_broken_off()
             self._write([ENDED_EARLY[exitstatus]] if exitstatus in ENDED_EARLY else [])
@@ -124,7 +132,8 @@ class Controller:
         """Take in what is known of items that were interrupted, here and in the workers."""
         self.endings.stop_workers()
         for path in sorted(self.options.store.folder.glob(f"{BROKEN_OFF}*")):
-            self._take(json.loads(path.read_text(encoding="utf-8")))
+            left = json.loads(path.read_text(encoding="utf-8"))
+            self._take(left["nodeid"], left)
 
     def _status(self) -> pytest.ExitCode:
         if self.reds():
@@ -136,7 +145,8 @@ class Controller:
         planned = Counter(i for ids in self._plan().values() for i in ids)
         known_facts = {k: v for k, v in self.facts.items() if k not in ("notes", "patience")}
         harness = HarnessFacts(**{"name": self.options.harness, **known_facts})
-        rows = verdicts(self.ledger, table(), harness.capabilities, planned)
+        ledger = self._merged()
+        rows = verdicts(ledger, table(), harness.capabilities, planned)
         notes += self.facts.get("notes", ())
         notes += [GIVEN_UP.format(n=self.given_up, patience=self.facts["patience"])] if self.given_up else []
         notes += [f"Some traces could not be kept while the checks ran: {why}." for why in sorted(self.lost)]
@@ -152,7 +162,7 @@ class Controller:
             notes=tuple(notes),
             as_installed=self.installed,
         )
-        self.written = write_somewhere(self.options.report, draft, self.ledger, self.options.store)
+        self.written = write_somewhere(self.options.report, draft, ledger, self.options.store)
         self._tell_allure(self.written)
         self._tell_junitxml(self.written.report)
 

@@ -72,7 +72,7 @@ class Items:
             try:
                 return (yield)
             except KeyboardInterrupt:
-                self._break_off(ledger)
+                self._break_off(item.nodeid, ledger)
                 raise
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -107,11 +107,11 @@ class Items:
         self.given_up = max(before, now)
         return self.given_up - before
 
-    def _break_off(self, ledger: Ledger) -> None:
+    def _break_off(self, nodeid: str, ledger: Ledger) -> None:
         """Leave what is known of an item that was interrupted to the controller; pytest makes no report of it."""
         ledger.take(Untestable("", INTERRUPTED))
         self._keep(ledger)
-        body = {"ledger": ledger.to_json(), "facts": self.facts, "lost": sorted(self.lost)}
+        body = {"nodeid": nodeid, "ledger": ledger.to_json(), "facts": self.facts, "lost": sorted(self.lost)}
         with contextlib.suppress(OSError):  # then it is lost: a row without a result never passes
             path = self.options.store.folder / f"{BROKEN_OFF}{os.getpid()}.json"
             path.write_text(json.dumps(body), encoding="utf-8")
