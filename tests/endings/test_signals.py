@@ -9,7 +9,7 @@ from runs import AFTER, BEFORE, CLEAN, Place, goes_wild
 
 from conformance._pytest.items import INTERRUPTED
 
-SOON = 12  # seconds
+SOON = 30  # seconds: workers have 5 to write down what they know, then xdist gives them 10 to leave
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "workers"])
@@ -34,8 +34,8 @@ def test_an_interrupted_run_tells_what_it_knows_and_leaves_nothing(
     assert run.ended(SOON) == status, run.said
     found = run.verdicts()
     assert found.pop("PERM-03") == ("untested", INTERRUPTED)
-    assert found in ({"PERM-02": ("pass", "")}, {}), "in another worker it may not have ended"
-    assert workers or found
+    passed, broken_off = {"PERM-02": ("pass", "")}, {"PERM-02": ("untested", INTERRUPTED)}
+    assert found in ((passed, broken_off, {}) if workers else (passed,)), "another worker may be at any point of it"
     assert any("interrupted" in note for note in run.report().notes)
     assert "untested, never ran: " in run.said
     assert "report: conformance-report/index.html" in run.said

@@ -20,7 +20,7 @@ class Wild(Miniature):
     """`wild WORD` in a prompt is what it does then."""
 
     name = "wild"
-    patience = 1.5
+    patience = 6.0  # a gigabyte takes its time on a busy machine, and is no sign of life
 
     async def start(self, setup: Setup) -> None:
         """Keep what it was given."""
