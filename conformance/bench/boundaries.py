@@ -50,6 +50,7 @@ class Stage:
         self.on_cancel: Callable[[str], asyncio.Future[None] | None] = lambda _: None
         self.turn = 0
         self.watch_events = False
+        self.doomed = False  # the life on stage is about to be killed, or has been
 
     def seen(self, make: type[O], *, session: str = "", **values: object) -> O:
         """Drain what the harness wrote, then stamp."""
@@ -70,6 +71,7 @@ class Stage:
         for planned in self.at_plan:
             if planned.boundary == name and planned.nth == self.counts[name]:
                 self.at_plan.remove(planned)
+                self.doomed |= planned.action in (KILL, KILL_PROCESS)
                 return planned
         return None
 

@@ -51,6 +51,7 @@ class Episode:
     async def _finish(self) -> None:
         run, world = self._run, self._world
         run.stage.released.set()
+        run.stage.at_plan.clear()  # what the harness does from here on is nobody's plan
         for session in run.sessions.values():
             if left := session.player.left():
                 run.stage.stamp(Noted, session=session.label, text=left)
@@ -68,7 +69,8 @@ class Episode:
         """Whether the life on stage may serve the next run: nothing is unfinished, and it runs as any other would."""
         run = self._run
         as_others = not self._alone and not self._world.harness.needs_launch(run.config)
-        return as_others and run.life is not None and all(turn.done() for turn in run.unfinished)
+        lives = run.life is not None and run.life.alive and not run.stage.doomed
+        return as_others and lives and all(turn.done() for turn in run.unfinished)
 
     def _leave_warm(self) -> None:
         life, home = self._run.life, self._run.home

@@ -95,7 +95,7 @@ class Run:
         self.lives += 1
         life.number = self.lives
         self.left_before = life.left_before if self.lives == 1 else self.left_before
-        self.life, self.home = life, home
+        self.life, self.home, self.stage.doomed = life, home, False
         self.stage.life, life.stage = life, self.stage
         self.stage.stamp(LifeStarted, pid=life.harness_pid, how=life.how, contained=life.contained)
 

@@ -102,7 +102,9 @@ class Row:
         for i, old in enumerate(self.bookings):
             if old.shape == new.shape:
                 found_by = tuple(dict.fromkeys((*old.found_by, *new.found_by)))
-                keep = new if new.size <= old.size else old  # of equals the later: a search goes from large to small
+                # Of equal traces the later, since a search goes from large to small; of one trace the first violation.
+                smaller = new.size < old.size or (new.size == old.size and new.digest != old.digest)
+                keep = new if smaller else old
                 self.bookings[i] = Booking(keep.requirement, keep.message, keep.seq, keep.digest, keep.size, found_by)
                 return
         self.bookings.append(new)
