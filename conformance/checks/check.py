@@ -40,28 +40,28 @@ def _replayed(test: F) -> F:
     def run(*args: Any, **kwargs: Any) -> None:
         world = kwargs["world"]
         search = _searches.setdefault(current(), Search(0 if current().known else SMALLER))
-        search.another()
         world.used_warm = False
         if "data" in kwargs:
             kwargs["data"] = drawn = Draws(kwargs["data"])
         try:
             test(*args, **kwargs)
         except Violated as violated:
-            if search.found(violated) or not world.used_warm:
+            first = search.found(violated)
+            search.end_in_time()
+            if not (first and world.used_warm):
                 raise
             if "data" in kwargs:
                 drawn.rewind()
-            with (
-                world.fresh_life(),
-                suppress(Violated),
-            ):  # booked; Hypothesis shall see one failure, not one of two kinds
+            # What is found is booked; Hypothesis shall see one failure, not one of two kinds.
+            with world.fresh_life(), suppress(Violated, NoMoreDraws):
                 test(*args, **kwargs)
             raise
+        search.end_in_time()
 
     return run  # type: ignore[return-value] # same signature, by functools.wraps
 
 
-SMALLER = 100
+SMALLER = 100  # examples that are tried, once one has failed, to find a smaller one
 SECONDS = 60.0  # and how long: a harness that hangs costs its patience each time
 
 
@@ -72,23 +72,31 @@ class Search:
         self.violated: Violated | None = None
         self._left, self._until = smaller, 0.0
 
-    def another(self) -> None:
-        """Count an example; once the search for a smaller one is over, end the item by what Hypothesis lets through."""
+    def found(self, violated: Violated) -> bool:
+        """Take note of a failure; True if it is the first of its item."""
+        first = self.violated is None
+        if first:
+            self._until, self._left = time.monotonic() + SECONDS, self._left + 1
+        self.violated = violated
+        return first
+
+    def end_in_time(self) -> None:
+        """Count an example that was played; after the last one, end the item by what Hypothesis lets through.
+
+        It has to be played to its end: Hypothesis takes one that draws less than it did before for an unsound test.
+        """
         if self.violated is None:
             return
         self._left -= 1
         if self._left < 0 or time.monotonic() > self._until:
             raise pytest.skip.Exception("smaller examples were looked for long enough") from self.violated
 
-    def found(self, violated: Violated) -> bool:
-        """Take note of a failure; True if it is not the first of its item."""
-        first = self.violated is None
-        self._until = time.monotonic() + SECONDS if first else self._until
-        self.violated = violated
-        return not first
-
 
 _searches: WeakKeyDictionary[Ledger, Search] = WeakKeyDictionary()
+
+
+class NoMoreDraws(Exception):
+    """A replay went further than what it replays: for that nothing was drawn."""
 
 
 class Draws:
@@ -98,14 +106,17 @@ class Draws:
         self._data = data
         self._drawn: list[Any] = []
         self._next = 0
+        self._again = False
 
     def rewind(self) -> None:
         """Begin again with the first draw."""
-        self._next = 0
+        self._next, self._again = 0, True
 
     def draw(self, strategy: Any, label: Any = None) -> Any:
-        """What was drawn here the last time, else something new."""
+        """What was drawn here the last time, else something new. Raises NoMoreDraws in a replay that goes further."""
         if self._next == len(self._drawn):
+            if self._again:
+                raise NoMoreDraws
             self._drawn.append(self._data.draw(strategy, label))
         self._next += 1
         return self._drawn[self._next - 1]

@@ -83,8 +83,44 @@ def test_a_known_failure_is_not_made_smaller_again(suite: Suite) -> None:
         suite.run()
     tried = [int(count) for count in (suite.pytester.path / "tried").read_text().split()]
     assert tried[0] > 2
-    assert tried[1] == 2, "the first that fails, and once more in a life of its own"
+    assert tried[1] == 3, "the first that fails, once more in a life of its own, and once more for Hypothesis"
     assert suite.verdict("PERM-01")["verdict"] == "fail"
+
+
+def test_a_property_that_draws_in_its_middle_ends_its_search_too(suite: Suite) -> None:
+    suite.checks(ENDLESS, """
+        @real("PERM-01")
+        @given(data=st.data(), calls=st.lists(st.just("n1"), min_size=1, max_size=9))
+        def test_draws(world, data, calls):
+            data.draw(st.integers(0, 10**9))
+            found(world, calls)
+            data.draw(st.integers())
+
+        @real("PERM-03")
+        @given(data=st.data(), calls=st.lists(st.just("n1"), max_size=9))
+        def test_goes_further_when_played_again(world, data, calls):
+            data.draw(st.integers(0, 9))
+            world.used_warm = True
+            world.tally += 1
+            good()
+            if calls and not world.fresh:
+                expect(run(f"run{world.tally}", *calls), ran_nothing())
+            data.draw(st.integers(0, 9))
+
+        @pytest.fixture(autouse=True, scope="session")
+        def lives(world):
+            @contextlib.contextmanager
+            def fresh():
+                world.fresh = 1
+                yield
+                world.fresh = 0
+            world.fresh_life = fresh
+        """)  # fmt: skip
+    for known in ("", KNOWN):
+        (suite.pytester.path / "known-failures.toml").write_text(known)
+        suite.run()
+        found = {row: suite.verdict(row)["verdict"] for row in ("PERM-01", "PERM-03")}
+        assert found == {"PERM-01": "fail", "PERM-03": "fail"}
 
 
 def test_turns_that_were_given_up_are_counted_in_a_note(suite: Suite) -> None:
