@@ -183,27 +183,33 @@ def _wait_state(pid: int, states: str, seconds: float = 1.0) -> None:
         time.sleep(0.0002)
 
 
-def at_rest(pid: int) -> bool:
-    """True if no thread of the tree is running or waiting for the disk."""
+def at_rest(pid: int) -> dict[str, str] | None:
+    """How often each thread of the tree has run so far; None if one of them is running or waiting for the disk."""
+    ran: dict[str, str] = {}
     for one in walk(pid):
         for task in _tasks(one):
             stat = _stat(f"{one}/task/{task}")
             if stat is not None and stat.state not in STILL:
-                return False
-    return True
+                return None
+            ran[f"{one}/{task}"] = _read(f"/proc/{one}/task/{task}/schedstat")
+    return ran
 
 
 async def quiesce(pid: int, seconds: float = RESTING) -> bool:
-    """Wait until the tree was seen at rest three times in a row; False if it never was.
+    """Wait until the tree was seen at rest three times in a row, and none of it ran between; False if it never was.
 
     This is what makes a kill at a boundary exact: the harness has done all it can do before the bench answers.
-    Between two looks the bench serves what the harness asks for meanwhile.
+    Between two looks the bench serves what the harness asks for meanwhile. That no thread was running at three moments
+    does not say it: threads that hand work on to each other may each have been looked at while another had it.
     """
     end, calm = time.monotonic() + seconds, 0
+    before: dict[str, str] | None = None
     while time.monotonic() < end:
-        calm = calm + 1 if at_rest(pid) else 0
+        now = at_rest(pid)
+        calm = 0 if now is None else calm + 1 if now == before else 1
         if calm == 3:
             return True
+        before = now
         await asyncio.sleep(STEP)
     return False
 
