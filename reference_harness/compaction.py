@@ -20,10 +20,10 @@ from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.model import Meter, Request
 from reference_harness.records import Compacted, CompactionFailed, Entry, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
-from reference_harness.session import Message, text_block
+from reference_harness.transcript import Message, text_block
 
 if TYPE_CHECKING:
-    from reference_harness.harness import Session
+    from reference_harness.session import Session
 
 DEFAULT_KEEP = 4
 MAX_FAILURES = 3

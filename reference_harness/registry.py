@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from reference_harness.session import WIRE_NAME
+from reference_harness.transcript import WIRE_NAME
 
 READ_ONLY, MUTATING, DESTRUCTIVE, UNKNOWN = "read_only", "mutating", "destructive", "unknown"
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")

@@ -1,17 +1,37 @@
-"""What an operator may set, checked: a setting that is not understood is refused, never ignored."""
+"""What an operator may set, checked: a setting that is not understood is refused, never ignored; and its fold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from reference_harness.budget import check_limits
 from reference_harness.errors import UsageFault
-from reference_harness.records import Compaction, Config, Limits
+from reference_harness.records import Compaction, Config, Configured, Decided, Decision, Entry, Limits, Opened
 
 MODES = ("ask",)
+
+
+@dataclass
+class Settings:
+    """What the operator set, and the standing answers of the approver."""
+
+    cwd: str = ""
+    config: Config = field(default_factory=Config)
+    standing: dict[str, Decision] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> None:
+        """Take the next entry."""
+        match entry.record:
+            case Opened(cwd=cwd):
+                self.cwd = cwd
+            case Configured(config=config):
+                self.config = config
+            case Decided(decision=decision) if decision.scope == "session":
+                self.standing[decision.tool] = decision
 
 
 def merge(old: Config, given: Any) -> Config:

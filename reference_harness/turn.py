@@ -30,8 +30,8 @@ from reference_harness.records import (
     Usage,
 )  # fmt: skip
 from reference_harness.registry import digest_of
-from reference_harness.session import WIRE_NAME
 from reference_harness.tools import misfit, time_limit
+from reference_harness.transcript import WIRE_NAME
 from reference_harness.words import (
     CANCELLED,
     CUT,
@@ -46,7 +46,7 @@ from reference_harness.words import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from reference_harness.harness import Session
+    from reference_harness.session import Session
     from reference_harness.workflow import CallView
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,128}")

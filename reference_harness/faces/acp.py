@@ -20,9 +20,10 @@ from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
 from reference_harness.faces.stdio import streams
-from reference_harness.harness import Harness, Session
+from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
+from reference_harness.session import Session
 
 
 @contextmanager

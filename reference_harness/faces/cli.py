@@ -14,10 +14,11 @@ from typing import Any
 
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Piece, Question, Stop
-from reference_harness.harness import Harness, Session
+from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
 from reference_harness.records import Closed, Finished, Started
+from reference_harness.session import Session
 
 _EXIT = {"end_turn": 0, "refusal": 3, "max_tokens": 4, "max_turn_requests": 4, "cancelled": 130}
 

@@ -34,7 +34,8 @@ from reference_harness.records import (
     encode,
 )  # fmt: skip
 from reference_harness.registry import Registry, Source, digest_of, read_risk
-from reference_harness.session import Settings, Transcript
+from reference_harness.settings import Settings
+from reference_harness.transcript import Transcript
 from reference_harness.verification import verify
 from reference_harness.workflow import Workflow
 

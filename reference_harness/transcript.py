@@ -1,0 +1,114 @@
+"""The transcript fold: the conversation as the model gets it.
+
+Messages are kept serialised: a request is head + messages + tail, and what a reply brought goes back unchanged.
+A message that is followed by another one never changes again; only compaction replaces messages, by a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from reference_harness.records import (
+    Call,
+    Closed,
+    Compacted,
+    Entry,
+    Finished,
+    Prompted,
+    Replied,
+)  # fmt: skip
+
+_json = msgspec.json.Encoder()
+WIRE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+
+
+@dataclass
+class Message:
+    """One message. `blocks` are JSON objects; `results` are those of the assistant message before it."""
+
+    role: str
+    blocks: list[bytes] = field(default_factory=list)
+    calls: tuple[Call, ...] = ()
+    results: dict[str, bytes] = field(default_factory=dict)
+    prompts: list[str] = field(default_factory=list)
+
+    def content(self, order: Iterable[Call]) -> bytes:
+        """The content array: results first, in the order of the calls."""
+        first = [self.results[call.id] for call in order if call.id in self.results]
+        return b"[" + b",".join(first + self.blocks) + b"]"
+
+
+@dataclass
+class Transcript:
+    """The conversation of one session. `wire()` is what a request carries."""
+
+    messages: list[Message] = field(default_factory=list)
+    first_prompt: str = ""
+    last_prompt: str = ""
+    ids: set[str] = field(default_factory=set)
+
+    def wire(self) -> list[bytes]:
+        """Every message as JSON, oldest first."""
+        rendered = []
+        order: tuple[Call, ...] = ()
+        for message in self.messages:
+            rendered.append(_message(message.role, message.content(order)))
+            order = message.calls
+        return rendered
+
+    def apply(self, entry: Entry) -> None:
+        """Take the next entry."""
+        match entry.record:
+            case Prompted(text=text):
+                self._say(text)
+            case Replied(blocks=blocks, calls=calls):
+                self._reply(blocks, calls)
+            case Finished(call=id_, text=text, is_error=is_error):
+                self._user().results[id_] = result_block(id_, text, is_error=is_error)
+            case Closed(call=id_, text=text):
+                self._user().results[id_] = result_block(id_, text, is_error=True)
+            case Compacted(kept_from=kept_from, head=head):
+                summary = Message("user", [text_block(text) for text in head])
+                self.messages = [summary, *self.messages[kept_from:]]
+
+    def _say(self, text: str) -> None:
+        self.first_prompt = self.first_prompt or text
+        self.last_prompt = text
+        message = self._user()
+        message.blocks.append(text_block(text))
+        message.prompts.append(text)
+
+    def _reply(self, blocks: tuple[dict[str, Any], ...], calls: tuple[Call, ...]) -> None:
+        self.ids.update(call.id for call in calls)
+        if not blocks:
+            return
+        if self.messages and self.messages[-1].role == "assistant":  # a paused turn that went on
+            self.messages[-1].blocks += [_json.encode(block) for block in blocks]
+            self.messages[-1].calls += calls
+            return
+        self.messages.append(Message("assistant", [_json.encode(block) for block in blocks], calls))
+
+    def _user(self) -> Message:
+        if not self.messages or self.messages[-1].role != "user":
+            self.messages.append(Message("user"))
+        return self.messages[-1]
+
+
+def text_block(text: str) -> bytes:
+    """A text block as JSON."""
+    return _json.encode({"type": "text", "text": text})
+
+
+def result_block(call: str, text: str, *, is_error: bool) -> bytes:
+    """The one result of a call, as JSON."""
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call, "content": text}
+    return _json.encode(block | {"is_error": True} if is_error else block)
+
+
+def _message(role: str, content: bytes) -> bytes:
+    return b'{"role":"' + role.encode() + b'","content":' + content + b"}"
