@@ -1,8 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = [
-#     "langgraph==1.2.22", "langchain==1.4.7", "langchain-anthropic==1.7.10", "langgraph-checkpoint-sqlite==3.1.2",
-# ]
+# dependencies = ["langgraph==1.2.22", "langchain==1.4.7", "langchain-anthropic==1.7.10",
+#                 "langgraph-checkpoint-sqlite==3.1.2"]
 # ///
 """Connects LangGraph's prebuilt agent at its strictest; what it does not do (rules, modes ...) is not declared."""
 
@@ -44,17 +43,15 @@ def typed(tool: c.Tool) -> StructuredTool:
             raise ToolException(result.text)
         return result.text
 
-    model = create_model("Arguments", __config__=config, **fields)
-    return StructuredTool(name=tool.name, description=tool.description, args_schema=model, coroutine=run,
-                          handle_tool_error=True)  # fmt: skip
+    how = {"args_schema": create_model("Arguments", __config__=config, **fields), "handle_tool_error": True}
+    return StructuredTool(name=tool.name, description=tool.description, coroutine=run, **how)
 
 
 def agent(setup: c.Setup, session: c.SessionSetup, saver: AsyncSqliteSaver | None) -> Any:
     """Build the agent. A limit raises, rather than answering in the model's place: so it can be told, and lifted."""
     address = {"base_url": session.model_url, "api_key": setup.api_key}
     model = ChatAnthropic(model_name=setup.model, **address, timeout=STALL, streaming=True)
-    review = {"allowed_decisions": ["approve", "reject"]}
-    gate = {tool.name: review for tool in session.tools if tool.risk is not c.Risk.READ_ONLY}
+    gate = {t.name: {"allowed_decisions": ["approve", "reject"]} for t in session.tools if t.risk != c.Risk.READ_ONLY}
     # Hooks behind the model run from the last to the first: what is over a limit is not even asked about.
     report = middleware.ToolErrorMiddleware(lambda e, _: f"broke off, and may have had effect: {type(e).__name__}")
     stack: list[Any] = [report, middleware.HumanInTheLoopMiddleware(gate)]
@@ -74,7 +71,7 @@ class Session:  # a thread of the checkpointer, the agent that works on it, and 
         self.thread = {"configurable": {"thread_id": name}}
         self.agent = agent(adapter.setup, setup, adapter.saver)
         self.keeping = {} if adapter.setup.installed else {"durability": "sync"}
-        self.calls: dict[str, c.Call] = {}
+        self.calls, self.cancelled = dict[str, c.Call](), False  # the library tells no cancelled run from a crashed one
 
     def show(self, messages: Iterable[AnyMessage], turn: c.Turn) -> None:
         for message in messages:
@@ -185,15 +182,18 @@ class LangGraph(c.Adapter):  # a life with one checkpointer; a session is a thre
                 await known.agent.aupdate_state(known.thread, None, as_node="__end__")
             known.show(closings, turn)
             given = {"messages": [*closings, HumanMessage(text)]}
-        elif not state.next:  # else the run is taken up as documented: by None, or the answer to its interrupt
+        elif (
+            known.cancelled or not state.next
+        ):  # else the run is taken up as documented: by None, or the answer to its interrupt
             return None
-        work = asyncio.ensure_future(known.work(given, turn, state))
+        known.cancelled, work = False, asyncio.ensure_future(known.work(given, turn, state))
         cancelled = asyncio.ensure_future(turn.cancelled.wait())
         cancelled.add_done_callback(lambda _: work.cancel())
         work.add_done_callback(lambda _: cancelled.cancel())
         try:
             return await work
         except asyncio.CancelledError:
+            known.cancelled = True
             return c.Stop(c.StopReason.CANCELLED)
 
     async def proceed(self, session: str, turn: c.Turn) -> c.Stop | None:

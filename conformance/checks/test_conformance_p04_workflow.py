@@ -273,6 +273,22 @@ def test_flow_08_also_after_a_load(world: World, killed: At, cancelled: At) -> N
     expect(trace, nothing_of_it_starts())
 
 
+@check("FLOW-08")
+@pytest.mark.parametrize("boundary", [REQUEST, ASKED, ENTERED])
+def test_flow_08_nor_if_it_is_to_be_taken_up(world: World, boundary: str) -> None:
+    """Cancelled, and then asked to go on with what was interrupted: that turn is over, there is nothing."""
+    if "session/continue" not in world.methods:
+        raise NotExposed(None, f"{world.name} has no way to take up a turn without a prompt")
+    control(once(world.run, script=goes_on()), ran_once_each(), script_played())
+    with world.episode(goes_on(), at=[At(boundary, 1, CANCEL)]) as episode:
+        episode.prompt()
+        episode.proceed()
+        episode.settle()
+        trace = episode.trace
+    control(trace, was_cancelled(), turn_ended(1))
+    expect(trace, nothing_of_it_starts())
+
+
 FAULTS: dict[str, Step] = {
     "429": Failure(429), "500": Failure(500), "529": Failure(529), "reset": Failure(0, reset=True),
 }  # fmt: skip

@@ -16,7 +16,6 @@ from conformance.invariants.facts import (
     replies_with,
     strings,
     tells,
-    turn_starts,
 )  # fmt: skip
 from conformance.judging import predicate
 from conformance.judging.ledger import shape
@@ -26,6 +25,7 @@ from conformance.trace import (
     CancelSent,
     LifeKilled,
     Observation,
+    Prompted,
     Replied,
     Requested,
     SessionLoaded,
@@ -177,10 +177,13 @@ def _name(trace: Trace, asked: Asked) -> str:
 
 @predicate
 def nothing_of_it_starts(trace: Trace) -> Findings:
-    """Behind the answer to a cancelled turn nothing starts until the next prompt, and none of its calls ever after."""
+    """Behind the answer to a cancelled turn nothing starts until the next prompt, and none of its calls ever after.
+
+    Being asked to take up an interrupted turn is no prompt here: a cancelled one is not interrupted.
+    """
     for cancel in trace.of(CancelSent):
         for end in ends(trace, cancel.turn)[:1]:
-            following = [s.seq for s in turn_starts(trace, cancel.session) if s.seq > end.seq]
+            following = [s.seq for s in trace.of(Prompted) if s.session == cancel.session and s.seq > end.seq]
             until, calls = (following or [len(trace)])[0], _calls_of(trace, end)
             for late in trace.between(end.seq, len(trace)):
                 yield from _started(trace, late, cancel.session, calls, within=late.seq < until)

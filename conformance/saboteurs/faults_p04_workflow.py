@@ -245,6 +245,18 @@ class RunsTheRestLater(Miniature):
         return await super().loop(s, turn)
 
 
+@saboteur(fails={"FLOW-08"}, because="after its turn was cancelled and answered")
+class TakesUpTheCancelled(Miniature):
+    """Asked to take up a turn, goes on with the one that was cancelled."""
+
+    async def proceed(self, session: str, turn: Turn) -> Stop | None:
+        """Whatever ended it, the model has the word."""
+        s = self.session(session)
+        s.state.due = True
+        with s.at_work():
+            return await self.in_turn(s, turn)
+
+
 @saboteur(fails={"FLOW-10"}, because="had begun before, and was run again")
 class RepeatsTheBatch(Miniature):
     """Runs the calls of the last reply again when the request with their results fails."""
