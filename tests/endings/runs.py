@@ -68,6 +68,10 @@ def test_2_wild(world):
 CLEAN: Mapping[str, Any] = {"processes": {}, "temporary": [], "scratch": []}
 
 
+# What is ignored here (below nohup, or in the background of a shell) would be ignored by the run too, as is right.
+HEED = ("env", "--default-signal=INT,HUP")
+
+
 class Place:
     """A folder to run in, and folders for all that a run makes for itself; `close` says what is left there."""
 
@@ -95,7 +99,7 @@ class Place:
         asked = os.environ | {"TMPDIR": str(self.tmp), "CONFORMANCE_SCRATCH": str(self.scratch)} | env
         with (self.root / "out").open("wb") as out:
             process = subprocess.Popen(
-                [*wrap, *self.command(*options, harness=harness)], cwd=self.cwd, env=asked, stdout=out, stderr=out,
+                [*HEED, *wrap, *self.command(*options, harness=harness)], cwd=self.cwd, env=asked, stdout=out, stderr=out,
                 start_new_session=True,
             )  # fmt: skip
         return Run(self, process)
