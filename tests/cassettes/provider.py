@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import Any
 
+import trustme
 from tapes import DIALECT
 
 from conformance.bench.script import Reply, Say, ToolCall
@@ -34,8 +36,11 @@ class Provider:
 
 
 @contextmanager
-def provider() -> Iterator[Provider]:
-    """A running provider. Its answer depends on how many calls of the history have a result."""
+def provider(authority: trustme.CA | None = None) -> Iterator[Provider]:
+    """A running provider. Its answer depends on how many calls of the history have a result.
+
+    With an authority it speaks TLS, by a certificate of that authority.
+    """
     told = Provider()
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,9 +61,13 @@ def provider() -> Iterator[Provider]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if authority is not None:
+        context = SSLContext(PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}{PREFIX}"
+    told.url = f"http{'s' if authority else ''}://127.0.0.1:{server.server_port}{PREFIX}"
     try:
         yield told
     finally:

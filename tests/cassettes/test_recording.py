@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from provider import KEY, PREFIX, provider
 from tapes import FOLDER
 
@@ -57,6 +58,21 @@ def test_a_provider_is_recorded_with_the_users_key_and_without_writing_it(tmp_pa
     assert f"uri: {there.url}/v1/messages" in text
     played = suite(tmp_path, "--conformance-cassettes", "cassettes", "-k", "PERM_01 and recorded")
     assert played.returncode == 0 and "1 passed" in played.stdout, played.stdout
+
+
+def test_a_provider_is_asked_over_tls_and_only_if_its_certificate_is_trusted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "trusted.pem")
+    with provider(authority) as there:
+        asked = ("--record", "--record-from", there.url, "-k", "approved")
+        refused = suite(tmp_path, *asked, ANTHROPIC_API_KEY=KEY)
+        assert refused.returncode == 1 and there.seen == [], refused.stdout
+        assert "certificate verify failed" in " ".join(refused.stdout.split())
+        done = suite(tmp_path, *asked, ANTHROPIC_API_KEY=KEY, SSL_CERT_FILE=str(tmp_path / "trusted.pem"))
+    assert done.returncode == 0, done.stdout
+    assert len(there.seen) == 3
+    path = tmp_path / "cassettes" / "permissions" / "approved.yaml"
+    assert read(path).provenance.source == f"the model API at {there.url}"
 
 
 def test_what_no_provider_can_be_asked_for_is_left_out(tmp_path: Path) -> None:
