@@ -15,7 +15,7 @@ from conformance._pytest import allure
 from conformance._pytest.endings import Endings
 from conformance._pytest.environment import environment
 from conformance._pytest.items import BROKEN_OFF, PLAN
-from conformance._pytest.setup import Options
+from conformance._pytest.options import Options
 from conformance._pytest.summary import print_summary
 from conformance.judging import Ledger, claim, verdicts
 from conformance.report.known import met

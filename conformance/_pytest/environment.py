@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance._pytest.setup import Options
+from conformance._pytest.options import Options
 from conformance.contract.errors import ConformanceError
 from conformance.resolve import ManifestPlug, resolve
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conformance._pytest.fixtures import OBSERVED, CannotOpen, unobserved
+from conformance._pytest.options import Options
 from conformance._pytest.outcome import Outcome, decide
-from conformance._pytest.setup import Options
 from conformance.contract.errors import ConformanceError, HarnessError
 from conformance.judging import Ledger, NotExposed, Untestable, Violated, recording
 from conformance.judging.verdicts import needed

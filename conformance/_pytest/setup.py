@@ -1,44 +1,18 @@
-"""What a run needs before anything is collected: options, paths, Hypothesis, the parts of the plugin."""
+"""What a run needs before anything is collected: paths, Hypothesis, the parts of the plugin."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from dataclasses import dataclass
-from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from conformance.contract.errors import ConformanceError
-from conformance.report.known import KnownFailure
-from conformance.report.known import load as load_known
-from conformance.report.writer import TraceStore
-from conformance.requirements import table
-from conformance.resolve import ManifestPlug, resolve
+from conformance._pytest.options import Options, options_of
 
 EXAMPLES = {"quick": 5, "default": 15, "thorough": 100, "unshrunk": 15}
 PATTERN = "test_conformance_*.py"
 RECORDING = "record_cassettes.py"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for, resolved. `shields`: known failures that have not expired."""
-
-    harness: str
-    report: Path
-    profile: str
-    claim: str
-    known: tuple[KnownFailure, ...]
-    store: TraceStore
-    today: date
-
-    @property
-    def shields(self) -> frozenset[str]:
-        """Ids of the rows whose failure does not fail the session."""
-        return frozenset(k.id for k in self.known if k.shields(self.today))
 
 
 def start(config: pytest.Config) -> None:
@@ -48,7 +22,7 @@ def start(config: pytest.Config) -> None:
     from conformance._pytest.endings import Endings  # noqa: PLC0415
     from conformance._pytest.items import Items  # noqa: PLC0415
 
-    options = _options(config)
+    options = options_of(config)
     config.addinivalue_line("markers", "check(*ids): the requirements that a check stands for")
     config.addinivalue_line("filterwarnings", "default")  # after the user's own lines, so that it goes before them
     pytest.register_assert_rewrite("conformance.checks", "conformance.invariants")
@@ -113,52 +87,6 @@ class _NeverIgnore:
         """Keep the checks and the folders above them."""
         inside = self.folder in collection_path.parents or collection_path in (self.folder, *self.folder.parents)
         return False if inside and collection_path.name != "__pycache__" else None
-
-
-def _options(config: pytest.Config) -> Options:
-    harness = config.getoption("conformance_harness")
-    given = getattr(config, "workerinput", {}).get("conformance_store")
-    store = Path(given) if given else _new_store()
-    report = Path(config.invocation_params.dir, config.getoption("conformance_report"))
-    try:
-        known = tuple(_known(config, _beside(config, harness)))
-    except ConformanceError as bad:
-        raise pytest.UsageError(str(bad)) from bad
-    return Options(
-        harness, report, config.getoption("conformance_profile") or _profile(harness, config.rootpath),
-        config.getoption("profile_claim"),
-        known, TraceStore(store), date.today(),  # noqa: DTZ011  the day of expiry is one of the user's calendar
-    )  # fmt: skip
-
-
-def _new_store() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="conformance-"))
-    except OSError as bad:
-        raise pytest.UsageError(f"no folder for traces could be made: {bad}; make room, or set TMPDIR") from None
-
-
-def _beside(config: pytest.Config, harness: str) -> list[Path]:
-    """Where known failures may stand: beside the adapter, else in the project. Raises if the name is nothing."""
-    path = None if config.getoption("conformance_checks") else resolve(harness, config.rootpath).path
-    names = [f"known-failures-{path.stem}.toml", "known-failures.toml"] if path else ["known-failures.toml"]
-    return [(path.parent if path else config.rootpath) / name for name in names]
-
-
-def _profile(harness: str, rootdir: Path) -> str:
-    """What the adapter asks for; a name that cannot be resolved is told when the harness is opened."""
-    try:
-        plug = resolve(harness, rootdir)
-    except ConformanceError:
-        return "default"
-    return plug.manifest.profile if isinstance(plug, ManifestPlug) else "default"
-
-
-def _known(config: pytest.Config, places: list[Path]) -> list[KnownFailure]:
-    ids = table().rows
-    if given := config.getoption("known_failures"):
-        return load_known(Path(config.invocation_params.dir, given), ids)
-    return next((load_known(file, ids) for file in places if file.is_file()), [])
 
 
 def _hypothesis(config: pytest.Config, options: Options) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from conformance._pytest.options import Options
 from conformance._pytest.outcome import again
-from conformance._pytest.setup import Options
 from conformance.judging import VERDICTS, Verdict
 from conformance.report.model import Report
 from conformance.report.view import PRIMITIVES

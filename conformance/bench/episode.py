@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.bench import processes
 from conformance.bench.canaries import STANDARD, Canary
 from conformance.bench.life import GRACE
-from conformance.bench.plan import ALLOW, Answers
+from conformance.bench.plan import ALLOW, FOLLOW_UP, Answers
 from conformance.bench.player import Playable
 from conformance.bench.roots import require_space
 from conformance.bench.run import Ended, Run
@@ -143,8 +143,6 @@ class Episode:
 
     def follow_up(self, label: str = "s1") -> Ended | None:
         """A further prompt, as a fence: its request shows what was told. None if nobody is there to take it."""
-        from conformance.bench.world import FOLLOW_UP
-
         if not self.alive or (self.ended is not None and self.ended.how != "ended"):
             return None
         session = self._run.sessions[label]

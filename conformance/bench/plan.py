@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+FOLLOW_UP = "Thank you. Is there anything else?"  # a further prompt, as a fence
+
 # Boundaries at which the harness is blocked on the bench.
 REQUEST = "request"  # a main model request is held
 EVENT = "event"  # a stream event of a main reply was sent, the next one is held

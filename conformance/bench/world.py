@@ -40,7 +40,6 @@ from conformance.trace import Trace
 
 T = TypeVar("T")
 RECYCLE = 150  # sessions after which a warm life and its home are replaced
-FOLLOW_UP = "Thank you. Is there anything else?"
 
 
 class World:
@@ -356,4 +355,4 @@ def last(*blocks: Any) -> Reply:
     return reply(*(blocks or ("All done.",)))
 
 
-__all__ = ["FOLLOW_UP", "BenchError", "HarnessError", "World", "last"]
+__all__ = ["BenchError", "HarnessError", "World", "last"]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.bench.episode import Episode
-from conformance.bench.plan import HOLD, REQUEST, SUMMARY, SUMMARY_EVENT, At, answers
+from conformance.bench.plan import FOLLOW_UP, HOLD, REQUEST, SUMMARY, SUMMARY_EVENT, At, answers
 from conformance.bench.script import Script, Step, Usage, call, reply
-from conformance.bench.world import FOLLOW_UP, World
+from conformance.bench.world import World
 from conformance.checks.check import check, examples, once
 from conformance.checks.compacting import (
     DONE,
