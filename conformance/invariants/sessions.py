@@ -188,11 +188,15 @@ def _own_ids(trace: Trace) -> set[str]:
 
 @predicate
 def calm_files_stay(trace: Trace) -> Findings:
-    """State files that a lawful load left alone (first and second look) are as they were at each later look."""
+    """State files that a lawful load left alone (first and second look) are as they were at each later look.
+
+    Files of the session, where its words stand in any (they may be compressed): what else a harness keeps is its own.
+    """
     looks = [f for f in trace.of(FilesSeen) if f.root == "state"]
     if len(looks) < 3:
         return
-    calm = {n: d for n, d in looks[0].digests.items() if looks[1].digests.get(n) == d}
+    kept = looks[0].sessions or looks[0].digests
+    calm = {n: d for n, d in looks[0].digests.items() if n in kept and looks[1].digests.get(n) == d}
     for look in looks[2:]:
         for name, digest in calm.items():
             if look.digests.get(name) != digest:

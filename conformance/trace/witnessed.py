@@ -169,7 +169,7 @@ class Answered(Observation):
 class FilesSeen(Observation):
     """Digests of the files below a root ("state" or "workspace"): {relative path: sha256 hex}.
 
-    `leaks`: files in which a sentinel credential stands.
+    `leaks`: files in which a sentinel credential stands; `sessions`: files in which an id or a word of a session does.
     """
 
     witness = Witness.FILES
@@ -177,3 +177,4 @@ class FilesSeen(Observation):
     digests: Mapping[str, str]
     modes: Mapping[str, int] = field(default_factory=dict)
     leaks: Sequence[str] = ()
+    sessions: Sequence[str] = ()

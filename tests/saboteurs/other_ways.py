@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from conformance.contract import Stop, Turn
+from conformance.contract import SessionSetup, Setup, Stop, Turn, Unfinished
 from conformance.saboteurs.miniature import Miniature
 from conformance.saboteurs.miniature_guards import Session
 from conformance.saboteurs.miniature_state import MiniatureError
@@ -16,7 +18,7 @@ NO_RETRY = 499
 class OtherWays(Miniature):
     """Runs first what it need not ask about, ends the turn with a broken stream, and takes no id twice.
 
-    Where a crash interrupted one call of a batch, it begins none of the others.
+    Where a crash interrupted one call of a batch, it begins none of the others. It keeps house beside its sessions.
     """
 
     name = "other ways"
@@ -28,6 +30,20 @@ class OtherWays(Miniature):
                 self.write(s, {"t": "decided", "id": c.call.id, "option": "allow_once"})
                 await self.execute(s, c, turn)
         await super().settle(s, turn)
+
+    async def start(self, setup: Setup) -> None:
+        await super().start(setup)
+        self.keep_house("started")
+
+    async def load_session(self, session: str, setup: SessionSetup, turn: Turn) -> Sequence[Unfinished]:
+        try:
+            return await super().load_session(session, setup, turn)
+        except Exception as missed:
+            self.keep_house(f"missed: {missed}")
+            raise
+
+    def keep_house(self, what: str) -> None:
+        (self.state_dir / "housekeeping.json").write_text(json.dumps(what), encoding="utf-8")
 
     async def proceed(self, session: str, turn: Turn) -> Stop | None:
         s = self.sessions[session]

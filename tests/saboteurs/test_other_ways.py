@@ -7,7 +7,7 @@ from pathlib import Path
 from conformance.saboteurs.matrix import run
 
 OTHER = Path(__file__).with_name("other_ways.py")
-ROWS = ("ALL-08", "SESS-02", "FLOW-01", "FLOW-10")
+ROWS = ("ALL-08", "SESS-02", "SESS-07", "FLOW-01", "FLOW-10")
 
 
 def test_habits_of_its_own_cost_no_harness_a_row() -> None:
