@@ -260,13 +260,15 @@ def _prompts(trace: Trace, request: Requested) -> list[str]:
 
 @predicate
 def prompts_at_work_stay(trace: Trace) -> Findings:
-    """The prompt being worked on, and accepted ones sent meanwhile, stand word for word in the first request behind."""
+    """The prompt being worked on stands whole in the first request behind, those sent meanwhile there or later on."""
     for _, _, after in whole(trace):
-        text = said(after)
-        for prompt in _at_work(trace, after):
-            if prompt.text not in text:
-                how = "only in part" if prompt.word in text else "not"
-                yield after.seq, f"the prompt being worked on ({prompt.word}) stands {how} behind the compaction"
+        for place, prompt in enumerate(_at_work(trace, after)):
+            behind = [after] if not place else [r for r in main_requests(trace, after.session) if r.seq >= after.seq]
+            texts = [said(request) for request in behind]
+            if not any(prompt.text in text for text in texts):
+                how = "only in part" if any(prompt.word in text for text in texts) else "not"
+                what = "sent meanwhile" if place else "being worked on"
+                yield after.seq, f"the prompt {what} ({prompt.word}) stands {how} behind the compaction"
 
 
 def _at_work(trace: Trace, after: Requested) -> list[Prompted]:
