@@ -132,6 +132,7 @@ def test_an_answer_to_no_open_question_answers_nothing(parrot: Served) -> None:
     parrot.respond(asked["id"], **chosen("allow_once"))
     parrot.wait(key)
     assert parrot.texts() == ["reject_once False "]
+    parrot.open()  # a fence: what was sent before it has been read
     assert parrot.stderr.read_text().count("no open question") == 7
 
 
