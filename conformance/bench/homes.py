@@ -56,10 +56,11 @@ class Home:
             "TMPDIR": str(self.root / "tmp"), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
 
-    def look(self, root: str, workspace: Path, marks: Iterable[str] = ()) -> dict[str, Any]:
+    def look(self, root: str, workspace: Path, words: Iterable[str] = ()) -> dict[str, Any]:
         """Digests and modes of all files of the harness ("state") or of a workspace; which of them hold the key.
 
-        `marks`: ids and words of sessions; the files that hold one, in name or content, are told as `sessions`.
+        `words`: one of each prompt; the files in which one stands are told as `sessions`. An id will not do: caches and
+        registers of a harness name sessions too.
         """
         folders = [self.root / "home", self.root / "state"] if root == "state" else [workspace]
         files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()]
@@ -68,7 +69,7 @@ class Home:
             "digests": {n: hashlib.sha256(c).hexdigest() for n, (c, _) in contents.items()},
             "modes": {n: mode for n, (_, mode) in contents.items()},
             "leaks": [n for n, (c, _) in contents.items() if API_KEY.encode() in c],
-            "sessions": [n for n, (c, _) in contents.items() if any(m in n or m.encode() in c for m in marks if m)],
+            "sessions": [n for n, (c, _) in contents.items() if any(word.encode() in c for word in words)],
         }
 
     def remove(self) -> None:

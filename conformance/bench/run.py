@@ -340,8 +340,8 @@ class Run:
     def see_files(self, root: str) -> None:
         """Note digests and modes of the harness's own files ("state": HOME and state folder) or of the workspace."""
         assert self.home is not None
-        marks = [mark for session in self.sessions.values() for mark in (session.harness_id, *session.words)]
-        self.stage.seen(FilesSeen, root=root, **self.home.look(root, Path(self.workspaces["s1"]), marks))
+        words = [word for session in self.sessions.values() for word in session.words]
+        self.stage.seen(FilesSeen, root=root, **self.home.look(root, Path(self.workspaces["s1"]), words))
 
     async def settle(self) -> None:
         """Wait until the harness is at rest: what it still does after the end of a turn has come by then."""

@@ -169,7 +169,7 @@ class Answered(Observation):
 class FilesSeen(Observation):
     """Digests of the files below a root ("state" or "workspace"): {relative path: sha256 hex}.
 
-    `leaks`: files in which a sentinel credential stands; `sessions`: files in which an id or a word of a session does.
+    `leaks`: files in which a sentinel credential stands; `sessions`: files in which a word of a prompt does.
     """
 
     witness = Witness.FILES

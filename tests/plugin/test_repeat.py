@@ -58,6 +58,13 @@ def test_what_differs_is_named_with_the_run(tmp_path: Path, change: dict[str, An
     assert "runs 3 " in "\n".join(repeat.told(runs, [found]))
 
 
+def test_with_verdicts_alone_it_does_not_matter_who_found_it(tmp_path: Path) -> None:
+    runs = [ran(tmp_path, 1), ran(tmp_path, 2, found_by=["PERM-01"])]
+    assert repeat.differences(runs, verdicts=True) == []
+    assert "equal, but found differently: PERM-01" in "\n".join(repeat.told(runs, []))
+    assert repeat.differences([*runs, ran(tmp_path, 3, verdict="pass")], verdicts=True)
+
+
 def test_a_run_without_a_report_is_a_difference(tmp_path: Path) -> None:
     none = repeat.Ran(2, "alone", 1.0, 1, repeat.table(tmp_path / "nowhere"), tmp_path)
     assert {one.row for one in repeat.differences([ran(tmp_path, 1), none])} == {"PERM-01", "PERM-02"}
