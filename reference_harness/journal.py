@@ -8,7 +8,7 @@ from typing import Protocol
 
 from reference_harness.errors import StoreFault
 from reference_harness.records import AnyRecord, Entry
-from reference_harness.store import Store
+from reference_harness.stores import Store
 
 
 class Fold(Protocol):

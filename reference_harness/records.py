@@ -267,10 +267,19 @@ class SessionClosed(Record, frozen=True, omit_defaults=True):
     """The process let the session go in good order."""
 
 
+class Recovered(Record, frozen=True, omit_defaults=True):
+    """The records before this one are the good beginning of a damaged session; `lost`: how many others, -1 unknown."""
+
+    origin: str
+    kept: int
+    lost: int
+    because: str
+
+
 AnyRecord = (
     Opened | Configured | ContextLoaded | ToolsRegistered | PoolAssembled | SourceFailed | Resumed | Prompted
     | Proceeded | Requested | Replied | ReplyLost | Asked | Decided | Started | Finished | Closed | Compacted
-    | CompactionFailed | LimitReached | TurnEnded | SessionClosed
+    | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered
 )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def replayed(folder: Path) -> dict:
     from reference_harness.budget import Budget
     from reference_harness.records import Replied, encode
     from reference_harness.settings import Settings
-    from reference_harness.store import SQLiteStore
+    from reference_harness.stores import SQLiteStore
     from reference_harness.transcript import Transcript
     from reference_harness.workflow import Workflow
 
