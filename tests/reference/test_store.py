@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import ABSENT, program, server
+from places import ID, LEASE, Place, Writer, postgres_place, sqlite_place
 
 from reference_harness import Harness
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.records import Entry, Opened, Prompted, Recovered
 from reference_harness.stores import SQLiteStore, Store, open_store, recover, rescue, trim, verify_chain
 
-ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
-LEASE = 0.6  # seconds, where a store has a clock for it
-
-
-class Place:
-    """Where one test's journals live: opens stores there, and gets at the rows behind their back."""
-
-    def __init__(self, kind: str, address: str, open_: Callable[[], Store], execute: Callable[[str], Any]) -> None:
-        self.kind, self.address, self.open, self.execute = kind, address, open_, execute
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    if not program("postgres"):
-        pytest.skip(ABSENT)
-    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-    with server() as address:
-        yield address
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -49,40 +28,6 @@ def place(request, tmp_path) -> Iterator[Place]:
         yield from postgres_place(request.getfixturevalue("postgres"), made)
     for store in made:
         store.close()
-
-
-def sqlite_place(folder: Path, made: list[Any]) -> Place:
-    def execute(statement: str) -> Any:
-        with sqlite3.connect(folder / "journal.db", isolation_level=None) as raw:
-            return raw.execute(statement).fetchall()
-
-    def opened() -> Store:
-        made.append(SQLiteStore(folder))
-        return made[-1]
-
-    return Place("sqlite", str(folder), opened, execute)
-
-
-def postgres_place(address: str, made: list[Any]) -> Iterator[Place]:
-    import psycopg
-
-    from reference_harness.stores.postgres import PostgresStore
-
-    name = f"t{os.urandom(6).hex()}"
-    with psycopg.connect(address, autocommit=True) as raw:
-        raw.execute(f"CREATE DATABASE {name}")
-    own = address.replace("/postgres?", f"/{name}?")
-
-    def execute(statement: str) -> Any:
-        with psycopg.connect(own, autocommit=True, options="-c search_path=reference_harness") as raw:
-            done = raw.execute(statement)
-            return done.fetchall() if done.description else None
-
-    def opened() -> Store:
-        made.append(PostgresStore(own, lease_seconds=LEASE))
-        return made[-1]
-
-    yield Place("postgres", own, opened, execute)
 
 
 def prompts(first: int, *texts: str) -> list[Entry]:
@@ -321,52 +266,6 @@ class TestEveryStore:
             id_, said = run(talk(None))
             assert run(talk(id_)) == (id_, said + 2)
         assert verify_chain(place.open(), id_).whole
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from reference_harness.errors import HarnessFault
-from reference_harness.records import Entry, Opened, Prompted
-kind, address, session, seconds = sys.argv[1:]
-if kind == "sqlite":
-    from reference_harness.stores import SQLiteStore
-    store = SQLiteStore(Path(address))
-else:
-    from reference_harness.stores.postgres import PostgresStore
-    store = PostgresStore(address, lease_seconds=float(seconds))
-lease = store.lease(session)
-store.append(session, [Entry(1, 1.0, Opened("/", "m"))])
-seq = 1
-for _ in sys.stdin:
-    try:
-        store.append(session, [Entry(seq + 1, 2.0, Prompted("p"))])
-        seq += 1
-        print("written", flush=True)
-    except HarnessFault as fault:
-        print(fault, flush=True)
-"""
-
-
-class Writer:
-    """A process that holds the lease and appends when told."""
-
-    def __init__(self, place: Place) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", WRITER, place.kind, place.address, ID, str(LEASE)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def say(self, what: str) -> str:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def end(self) -> None:
-        self.process.communicate(timeout=10)
 
 
 def test_the_environment_names_the_shared_store(postgres, monkeypatch, tmp_path):
