@@ -175,10 +175,10 @@ class Requested(Record, frozen=True, omit_defaults=True):
 
 
 class Replied(Record, frozen=True, omit_defaults=True):
-    """A whole reply arrived. `blocks` go back to the model as they are."""
+    """A whole reply arrived. `blocks` are JSON objects that go back to the model byte for byte; see `block`."""
 
     number: int
-    blocks: tuple[dict[str, Any], ...]
+    blocks: tuple[msgspec.Raw, ...]
     stop: str
     usage: Usage
     calls: tuple[Call, ...] = ()
@@ -293,6 +293,14 @@ class Entry(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+
+
+_block = msgspec.json.Decoder(dict[str, Any])
+
+
+def block(raw: msgspec.Raw) -> dict[str, Any]:
+    """A block of a reply, to look into."""
+    return _block.decode(raw)
 
 
 def encode(record: AnyRecord) -> bytes:

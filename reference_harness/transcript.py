@@ -51,15 +51,31 @@ class Transcript:
     first_prompt: str = ""
     last_prompt: str = ""
     ids: set[str] = field(default_factory=set)
+    _settled: list[bytes] = field(default_factory=list, compare=False)  # messages but the last ones, as JSON
+    _settled_size: int = field(default=0, compare=False)
 
     def wire(self) -> list[bytes]:
-        """Every message as JSON, oldest first."""
-        rendered = []
-        order: tuple[Call, ...] = ()
-        for message in self.messages:
-            rendered.append(_message(message.role, message.content(order)))
-            order = message.calls
-        return rendered
+        """Every message as JSON, oldest first. Only the last one is rendered anew."""
+        self._settle()
+        return [*self._settled, *self._unsettled()]
+
+    def size(self) -> int:
+        """Bytes of all messages as JSON."""
+        self._settle()
+        return self._settled_size + sum(map(len, self._unsettled()))
+
+    def _settle(self) -> None:
+        while len(self._settled) < len(self.messages) - 1:
+            rendered = self._rendered(len(self._settled))
+            self._settled.append(rendered)
+            self._settled_size += len(rendered)
+
+    def _unsettled(self) -> list[bytes]:
+        return [self._rendered(at) for at in range(len(self._settled), len(self.messages))]
+
+    def _rendered(self, at: int) -> bytes:
+        order = self.messages[at - 1].calls if at else ()
+        return _message(self.messages[at].role, self.messages[at].content(order))
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -75,6 +91,7 @@ class Transcript:
             case Compacted(kept_from=kept_from, head=head):
                 summary = Message("user", [text_block(text) for text in head])
                 self.messages = [summary, *self.messages[kept_from:]]
+                self._settled, self._settled_size = [], 0
 
     def _say(self, text: str) -> None:
         self.first_prompt = self.first_prompt or text
@@ -83,15 +100,15 @@ class Transcript:
         message.blocks.append(text_block(text))
         message.prompts.append(text)
 
-    def _reply(self, blocks: tuple[dict[str, Any], ...], calls: tuple[Call, ...]) -> None:
+    def _reply(self, blocks: tuple[Any, ...], calls: tuple[Call, ...]) -> None:
         self.ids.update(call.id for call in calls)
         if not blocks:
             return
         if self.messages and self.messages[-1].role == "assistant":  # a paused turn that went on
-            self.messages[-1].blocks += [_json.encode(block) for block in blocks]
+            self.messages[-1].blocks += map(_json.encode, blocks)
             self.messages[-1].calls += calls
             return
-        self.messages.append(Message("assistant", [_json.encode(block) for block in blocks], calls))
+        self.messages.append(Message("assistant", list(map(_json.encode, blocks)), calls))
 
     def _user(self) -> Message:
         if not self.messages or self.messages[-1].role != "user":
