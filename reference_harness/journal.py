@@ -10,6 +10,7 @@ from typing import Protocol
 from reference_harness.errors import StoreFault
 from reference_harness.records import AnyRecord, Entry
 from reference_harness.stores import Store
+from reference_harness.stores.chain import uncollected
 from reference_harness.stores.group import group_of
 
 
@@ -36,9 +37,10 @@ class Journal:
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""
         apply, entry = self._apply, None
-        for entry in entries:
-            for take in apply:
-                take(entry)
+        with uncollected():
+            for entry in entries:
+                for take in apply:
+                    take(entry)
         if entry is not None:
             self._last = entry.seq
 

@@ -27,7 +27,7 @@ _json = msgspec.json.Encoder()
 WIRE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
-@dataclass
+@dataclass(slots=True)
 class Message:
     """One message. `blocks` are JSON objects; `results` are those of the assistant message before it."""
 
@@ -39,8 +39,8 @@ class Message:
 
     def content(self, order: Iterable[Call]) -> bytes:
         """The content array: results first, in the order of the calls."""
-        first = [self.results[call.id] for call in order if call.id in self.results]
-        return b"[" + b",".join(first + self.blocks) + b"]"
+        first = [self.results[call.id] for call in order if call.id in self.results] if self.results else []
+        return b"[%b]" % b",".join(first + self.blocks)
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Transcript:
         return self._settled_size + sum(map(len, self._unsettled()))
 
     def _settle(self) -> None:
-        while len(self._settled) < len(self.messages) - 1:
-            rendered = self._rendered(len(self._settled))
+        for at in range(len(self._settled), len(self.messages) - 1):
+            rendered = self._rendered(at)
             self._settled.append(rendered)
             self._settled_size += len(rendered)
 
@@ -101,7 +101,8 @@ class Transcript:
         message.prompts.append(text)
 
     def _reply(self, blocks: tuple[Any, ...], calls: tuple[Call, ...]) -> None:
-        self.ids.update(call.id for call in calls)
+        for call in calls:
+            self.ids.add(call.id)
         if not blocks:
             return
         if self.messages and self.messages[-1].role == "assistant":  # a paused turn that went on
@@ -116,16 +117,25 @@ class Transcript:
         return self.messages[-1]
 
 
+class _Text(msgspec.Struct, tag_field="type", tag="text", gc=False):
+    text: str
+
+
+class _Result(msgspec.Struct, tag_field="type", tag="tool_result", omit_defaults=True, gc=False):
+    tool_use_id: str
+    content: str
+    is_error: bool = False
+
+
 def text_block(text: str) -> bytes:
     """A text block as JSON."""
-    return _json.encode({"type": "text", "text": text})
+    return _json.encode(_Text(text))
 
 
 def result_block(call: str, text: str, *, is_error: bool) -> bytes:
     """The one result of a call, as JSON."""
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call, "content": text}
-    return _json.encode(block | {"is_error": True} if is_error else block)
+    return _json.encode(_Result(call, text, is_error))
 
 
 def _message(role: str, content: bytes) -> bytes:
-    return b'{"role":"' + role.encode() + b'","content":' + content + b"}"
+    return b'{"role":"%b","content":%b}' % (role.encode(), content)

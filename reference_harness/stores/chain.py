@@ -6,14 +6,16 @@ that, keep the last hash elsewhere and give it to `verify_chain`.
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 
 from reference_harness.errors import StoreFault
-from reference_harness.records import FORMAT, Entry, Opened, decode, encode
+from reference_harness.records import FORMAT, Entry, Opened, decoder, encode
 from reference_harness.stores.protocol import Row, Store, check_id, newer, unknown
 
 _KINDS: dict[type, str] = {}
@@ -50,7 +52,7 @@ class Examined:
 
 def link(chain: bytes, seq: int, at: float, kind: str, body: bytes) -> bytes:
     """The hash of a record that follows the record with the hash `chain`."""
-    return hashlib.sha256(b"%b%d %b %b %b" % (chain, seq, repr(at).encode(), kind.encode(), body)).digest()
+    return hashlib.sha256(chain + f"{seq} {at!r} {kind} ".encode() + body).digest()
 
 
 def sealed(chain: bytes, entries: Sequence[Entry]) -> list[Row]:
@@ -68,16 +70,33 @@ def kind_of(record: type) -> str:
     return _KINDS.get(record) or _KINDS.setdefault(record, record.__name__.lower())
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector rest while a long session is read: all of it stays, so looking it through is in vain."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def examine(session: str, rows: Iterable[Row]) -> Examined:
     """Read until the first record that is not what it was, or cannot be had. Raises nothing."""
+    with uncollected():
+        return _examine(session, rows)
+
+
+def _examine(session: str, rows: Iterable[Row]) -> Examined:
     entries: list[Entry] = []
-    add, sha256, expected, chain = entries.append, hashlib.sha256, 1, b""
+    add, sha256, read_record, expected, chain = entries.append, hashlib.sha256, decoder.decode, 1, b""
     try:
         for seq, at, kind, body, written in rows:
-            found = sha256(b"%b%d %b %b %b" % (chain, seq, repr(at).encode(), kind.encode(), body)).digest()
+            found = sha256(chain + f"{seq} {at!r} {kind} ".encode() + body).digest()
             if found != written or seq != expected:
                 break
-            add(Entry(seq, at, decode(body)))
+            add(Entry(seq, at, read_record(body)))
             chain, expected = found, expected + 1
         else:
             future = _newer(session, entries)
@@ -86,7 +105,7 @@ def examine(session: str, rows: Iterable[Row]) -> Examined:
         return Examined(entries, chain, _unreadable(session, expected, unread), readable=False)
     except StoreFault as broken:
         return Examined(entries, chain, broken)
-    except (TypeError, AttributeError, OverflowError):
+    except (TypeError, UnicodeEncodeError):
         pass  # a value of another type than was written
     return Examined(entries, chain, StoreFault(
         f"session {session} is damaged at record {expected}: restore the journal from a copy, or recover the session "

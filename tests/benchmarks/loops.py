@@ -170,7 +170,9 @@ class Bare:
         asked = {"model": MODEL, "max_tokens": 8192, "system": SYSTEM, "messages": messages, "tools": [TOOL]}
         if self.how == "create":
             reply = await client.messages.create(**asked)
-            return [block.model_dump(include={"type", "text", "id", "name", "input"}) for block in reply.content], reply.stop_reason
+            return [
+                block.model_dump(include={"type", "text", "id", "name", "input"}) for block in reply.content
+            ], reply.stop_reason
         blocks: list[dict[str, Any]] = []
         stop, spelled = "", ""
         async for event in await client.messages.create(**asked, stream=True):
