@@ -72,7 +72,7 @@ def kind_of(record: type) -> str:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let the garbage collector rest while a long session is read: all of it stays, so looking it through is in vain."""
+    """Let the garbage collector rest while a long session is read: all of it stays, there is nothing to find."""
     was = gc.isenabled()
     gc.disable()
     try:
