@@ -1,21 +1,21 @@
 """The Anthropic Messages API as a `Model`. The SDK is imported here, at the first request, and nowhere else.
 
-The SDK carries client, authentication and errors; the body is ours (bytes) and so is the reading of the stream,
-because a reply counts only when it is whole: one `message_start`, blocks in order, one `message_stop`.
+The SDK carries client, authentication and errors; the body is ours (bytes) and so is the reading of the stream
+(`anthropic_stream`), because a reply counts only when it is whole: one `message_start`, blocks in order, one
+`message_stop`.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import re
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_harness.anthropic_stream import Splitter, StreamReader
 from reference_harness.errors import ModelFault, UsageFault
-from reference_harness.model import Meter, RawCall, Reply, Request, Show
+from reference_harness.model import Meter, Reply, Request, Show
 
 if TYPE_CHECKING:
     import ssl
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "claude-sonnet-5"
 _RETRY_STATUS = {408, 409, 429, 500, 502, 503, 504, 529}
-_RETRY_TYPES = {"overloaded_error", "api_error", "rate_limit_error", "timeout_error"}
-_EVENT_END = re.compile(rb"\r?\n\r?\n")
 _json = msgspec.json.Encoder()
-_event = msgspec.json.Decoder(dict[str, Any])
 
 
 @functools.cache
@@ -78,13 +75,12 @@ class AnthropicModel:
 
     def encode(self, request: Request) -> bytes:
         """The body: history and tools are bytes already and are copied in as they are."""
-        body: dict[str, Any] = {
+        head: dict[str, Any] = {
             "model": self.name, "max_tokens": request.max_tokens, "stream": True, "system": request.system,
-            "messages": [msgspec.Raw(message) for message in request.messages],
         }  # fmt: skip
         if request.tools not in (None, b"[]"):
-            body["tools"] = msgspec.Raw(request.tools or b"[]")
-        return _json.encode(body)
+            head["tools"] = msgspec.Raw(request.tools or b"[]")
+        return b'%b,"messages":[%b]}' % (_json.encode(head)[:-1], b",".join(request.messages))
 
     async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
         """Send, read the stream to its end, return the whole reply."""
@@ -96,9 +92,12 @@ class AnthropicModel:
                 "/v1/messages", cast_to=object, content=body, stream=True, stream_cls=anthropic.AsyncStream[object],
                 options={"headers": {"content-type": "application/json"}},
             )  # fmt: skip
-            reader = StreamReader(show, meter)
+            splitter, reader = Splitter(meter), StreamReader(show, meter)
             try:
-                async for event in events(stream.response.aiter_bytes(), meter):
+                async for chunk in stream.response.aiter_bytes():
+                    for event in splitter.feed(chunk):
+                        reader.take(event)
+                for event in splitter.rest():
                     reader.take(event)
                 return reader.whole()
             finally:
@@ -129,128 +128,3 @@ def _seconds(value: str | None) -> float:
         return max(0.0, float(value or 0))
     except ValueError:
         return 0.0
-
-
-async def events(chunks: AsyncIterator[bytes], meter: Meter) -> AsyncIterator[dict[str, Any]]:
-    """Server-sent events, split on bytes: a line separator within JSON text is no line break."""
-    buffer = b""
-    async for chunk in chunks:
-        meter.received += len(chunk)
-        buffer += chunk
-        while end := _EVENT_END.search(buffer):
-            block, buffer = buffer[: end.start()], buffer[end.end() :]
-            if event := _parse(block):
-                yield event
-    if event := _parse(buffer):
-        yield event
-
-
-def _parse(block: bytes) -> dict[str, Any] | None:
-    lines = (line.rstrip(b"\r") for line in block.split(b"\n"))
-    data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
-    if not data.strip():
-        return None
-    try:
-        return _event.decode(data)
-    except msgspec.MsgspecError:
-        raise ModelFault("the model's stream was garbled", retryable=True) from None
-
-
-class StreamReader:
-    """Builds one reply from its events. Raises ModelFault as soon as the stream cannot become a whole reply."""
-
-    def __init__(self, show: Show, meter: Meter) -> None:
-        self._show = show
-        self._meter = meter
-        self._blocks: list[dict[str, Any]] = []
-        self._arguments: dict[int, str] = {}
-        self._open: int | None = None
-        self._started = self._stopped = False
-        self._stop = ""
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Take the next event; kinds that nobody knows are passed over."""
-        handler = getattr(self, f"_on_{event.get('type')}", None)
-        if handler is None:
-            return
-        if not self._started and event.get("type") not in ("message_start", "error", "ping"):
-            raise ModelFault("the model's stream has no beginning", retryable=True)
-        try:
-            handler(event)
-        except (KeyError, TypeError, AttributeError, IndexError):
-            raise ModelFault("the model's stream was garbled", retryable=True) from None
-
-    def whole(self) -> Reply:
-        """The reply, if it has ended as it should."""
-        if not self._stopped or self._open is not None:
-            raise ModelFault("the model's reply was cut off", retryable=True)
-        calls = [
-            RawCall(str(b.get("id")), str(b.get("name")), self._arguments.get(i, ""), i)
-            for i, b in enumerate(self._blocks) if b.get("type") == "tool_use"
-        ]  # fmt: skip
-        return Reply(self._blocks, calls, self._stop)
-
-    def _on_error(self, event: dict[str, Any]) -> None:
-        error = event.get("error") or {}
-        kind = str(error.get("type"))
-        raise ModelFault(f"the model broke off: {kind}: {str(error.get('message'))[:300]}",
-                         retryable=kind in _RETRY_TYPES)  # fmt: skip
-
-    def _on_message_start(self, event: dict[str, Any]) -> None:
-        if self._started:
-            raise ModelFault("two replies came in one stream", retryable=True)
-        self._started = True
-        if (usage := event["message"].get("usage")) is not None:
-            self._meter.reports.append(usage)
-
-    def _on_content_block_start(self, event: dict[str, Any]) -> None:
-        if self._open is not None or event["index"] != len(self._blocks):
-            raise ModelFault("the model's stream is out of order", retryable=True)
-        self._open = event["index"]
-        self._blocks.append(dict(event["content_block"]))
-
-    def _on_content_block_delta(self, event: dict[str, Any]) -> None:
-        if event["index"] != self._open:
-            raise ModelFault("the model's stream is out of order", retryable=True)
-        block, delta = self._blocks[-1], event["delta"]
-        match delta["type"]:
-            case "text_delta":
-                block["text"] = block.get("text", "") + delta["text"]
-                self._show("text", delta["text"])
-            case "thinking_delta":
-                block["thinking"] = block.get("thinking", "") + delta["thinking"]
-                self._show("thought", delta["thinking"])
-            case "signature_delta":
-                block["signature"] = delta["signature"]
-            case "input_json_delta":
-                self._arguments[event["index"]] = self._arguments.get(event["index"], "") + delta["partial_json"]
-            case "citations_delta":
-                block["citations"] = [*(block.get("citations") or []), delta["citation"]]
-            case "compaction_delta":
-                block["content"] = delta["content"]
-
-    def _on_content_block_stop(self, event: dict[str, Any]) -> None:
-        if event["index"] != self._open:
-            raise ModelFault("the model's stream is out of order", retryable=True)
-        self._open = None
-        self._settle_input(event["index"])
-
-    def _settle_input(self, index: int) -> None:
-        """A block of a kind with `input` carries what its deltas spelled, where that is an object."""
-        block, text = self._blocks[index], self._arguments.get(index, "")
-        if "input" not in block or not text.strip():
-            if block.get("input"):
-                self._arguments[index] = _json.encode(block["input"]).decode()
-            return
-        try:
-            block["input"] = _event.decode(text)
-        except (msgspec.MsgspecError, UnicodeEncodeError):
-            block["input"] = {}
-
-    def _on_message_delta(self, event: dict[str, Any]) -> None:
-        self._stop = event["delta"].get("stop_reason") or self._stop
-        if (usage := event.get("usage")) is not None:
-            self._meter.reports.append(usage)
-
-    def _on_message_stop(self, _event: dict[str, Any]) -> None:
-        self._stopped = True

@@ -7,7 +7,7 @@ from typing import Any
 
 from reference_harness.errors import UsageFault
 from reference_harness.records import Call, Decided, Decision, Entry, Replied
-from reference_harness.store import Store, check_id
+from reference_harness.stores import Store, check_id
 
 _FILTERS = ("tool", "verdict", "handler", "who", "scope", "call")
 KEYS = {*_FILTERS, "sessionId", "decision", "agent", "since", "until"}

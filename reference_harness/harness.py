@@ -24,7 +24,7 @@ from reference_harness.records import (
 from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.settings import merge
-from reference_harness.store import SQLiteStore, Store, check_id
+from reference_harness.stores import Store, check_id, open_store
 
 
 def state_folder() -> Path:
@@ -49,7 +49,7 @@ class Harness:
     def store(self) -> Store:
         """The journal of all sessions."""
         if self._store is None:
-            self._store = SQLiteStore(self._folder or state_folder())
+            self._store = open_store(self._folder or state_folder())
         return self._store
 
     @property

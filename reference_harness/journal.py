@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from reference_harness.errors import StoreFault
 from reference_harness.records import AnyRecord, Entry
-from reference_harness.store import Store
+from reference_harness.stores import Store
+from reference_harness.stores.chain import uncollected
+from reference_harness.stores.group import group_of
 
 
 class Fold(Protocol):
@@ -19,46 +22,83 @@ class Fold(Protocol):
 
 
 class Journal:
-    """Appends for one session. `note` folds and buffers; `commit` makes durable and publishes."""
+    """Appends for one session. `note` folds and buffers; `commit` and `durable` make durable and publish."""
 
     def __init__(self, store: Store, session: str, folds: Sequence[Fold]) -> None:
         self.session = session
         self.publish: Callable[[Entry], None] = lambda _entry: None
         self._store = store
-        self._folds = folds
+        self._group = group_of(store)
+        self._apply = [fold.apply for fold in folds]
         self._buffer: list[Entry] = []
         self._last = 0
-        self._broken = False
+        self._fault: StoreFault | None = None
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""
-        for entry in entries:
-            self._fold(entry)
+        apply, entry = self._apply, None
+        with uncollected():
+            for entry in entries:
+                for take in apply:
+                    take(entry)
+        if entry is not None:
+            self._last = entry.seq
 
     def note(self, *records: AnyRecord) -> None:
         """Buffer records for the next commit; the folds see them now."""
         for record in records:
-            entry = Entry(self._last + 1, time.time(), record)
-            self._fold(entry)
+            self._last += 1
+            entry = Entry(self._last, time.time(), record)
+            for take in self._apply:
+                take(entry)
             self._buffer.append(entry)
 
     def commit(self, *records: AnyRecord) -> None:
-        """Make everything noted durable, then show it. Raises StoreFault, and then for ever."""
+        """Make everything noted durable, then show it, before returning. Raises StoreFault, and then for ever."""
         self.note(*records)
-        if self._broken:
-            raise StoreFault("the journal failed before: load the session anew")
-        if not self._buffer:
-            return
-        batch, self._buffer = self._buffer, []
-        try:
-            self._store.append(self.session, batch)
-        except StoreFault:
-            self._broken = True
-            raise
-        for entry in batch:
-            self.publish(entry)
+        self._refuse_if_broken()
+        self._join(lambda: None)
+        self._group.flush()
+        if self._fault:
+            raise self._fault
 
-    def _fold(self, entry: Entry) -> None:
-        self._last = entry.seq
-        for fold in self._folds:
-            fold.apply(entry)
+    async def durable(self, *records: AnyRecord) -> None:
+        """As `commit`, in one transaction with the other sessions that are at this point at this moment.
+
+        What was noted is written whatever happens meanwhile: a cancellation takes effect at the next wait after it.
+        """
+        self.note(*records)
+        self._refuse_if_broken()
+        written = asyncio.get_running_loop().create_future()
+        self._join(lambda: None if written.done() else written.set_result(None))
+        self._group.plan()
+        try:
+            await written
+        except asyncio.CancelledError:
+            self._group.flush()
+            _cancel_later()
+        if self._fault:
+            raise self._fault
+
+    def _refuse_if_broken(self) -> None:
+        if self._fault:
+            raise StoreFault("the journal failed before: load the session anew")
+
+    def _join(self, wake: Callable[[], None]) -> None:
+        batch, self._buffer = self._buffer, []
+
+        def done(fault: StoreFault | None) -> None:
+            self._fault = self._fault or fault
+            for entry in () if fault else batch:
+                self.publish(entry)
+            wake()
+
+        self._group.join(self.session, batch, done)
+
+
+def _cancel_later() -> None:
+    """Take a cancellation back and give it anew, so that it is raised at the task's next wait."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+    task.cancel()

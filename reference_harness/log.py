@@ -9,7 +9,7 @@ import msgspec
 
 from reference_harness.errors import UsageFault
 from reference_harness.records import Entry, encode
-from reference_harness.store import Store, check_id
+from reference_harness.stores import Store, check_id
 
 KEYS = {"sessionId", "kinds", "since", "until", "after", "limit"}
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 
 @dataclass(frozen=True)
 class Request:
@@ -29,16 +31,37 @@ class RawCall:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply: content blocks as they go back, calls, and why it stopped."""
+    """A whole reply: content blocks as they go back, calls, and why it stopped.
 
-    blocks: list[dict[str, Any]]
+    A block is a JSON object: a dict whose values may be `msgspec.Raw`, or `msgspec.Raw` as a whole, as it came.
+    """
+
+    blocks: list[Any]
     calls: list[RawCall]
     stop: str
 
     @property
     def text(self) -> str:
         """All visible text."""
-        return "".join(b["text"] for b in self.blocks if b.get("type") == "text" and isinstance(b.get("text"), str))
+        return "".join(map(text_of, self.blocks))
+
+
+class _TextBlock(msgspec.Struct):
+    type: str = ""
+    text: Any = None
+
+
+_text_block = msgspec.json.Decoder(_TextBlock)
+
+
+def text_of(block: Any) -> str:
+    """The text of a text block; empty for every other block."""
+    if isinstance(block, msgspec.Raw):
+        seen = _text_block.decode(block)
+        kind, text = seen.type, seen.text
+    else:
+        kind, text = block.get("type"), block.get("text")
+    return text if kind == "text" and isinstance(text, str) else ""
 
 
 @dataclass

@@ -43,7 +43,7 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: str | None = None
 
 
-class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One tool call of a reply, frozen as it arrived. A `defect` says why it can never run."""
 
     id: str
@@ -53,7 +53,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     defect: str = ""
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tokens of one model request, each kind once. `estimated`: the provider's numbers were no use."""
 
     input: int = 0
@@ -73,7 +73,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.context + self.output
 
 
-class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a call may run or not: the object the audit trail is made of.
 
     verdict: allow, deny or cancelled. scope: once or session. handler: automatic or interactive.
@@ -100,8 +100,8 @@ class ToolNote(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=str.lower):
-    """Base of all records."""
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag=str.lower):
+    """Base of all records. They hold plain values, so no circle can begin in one: the collector need not look."""
 
 
 class Opened(Record, frozen=True, omit_defaults=True):
@@ -175,10 +175,10 @@ class Requested(Record, frozen=True, omit_defaults=True):
 
 
 class Replied(Record, frozen=True, omit_defaults=True):
-    """A whole reply arrived. `blocks` go back to the model as they are."""
+    """A whole reply arrived. `blocks` are JSON objects that go back to the model byte for byte; see `block`."""
 
     number: int
-    blocks: tuple[dict[str, Any], ...]
+    blocks: tuple[msgspec.Raw, ...]
     stop: str
     usage: Usage
     calls: tuple[Call, ...] = ()
@@ -267,14 +267,23 @@ class SessionClosed(Record, frozen=True, omit_defaults=True):
     """The process let the session go in good order."""
 
 
+class Recovered(Record, frozen=True, omit_defaults=True):
+    """The records before this one are the good beginning of a damaged session; `lost`: how many others, -1 unknown."""
+
+    origin: str
+    kept: int
+    lost: int
+    because: str
+
+
 AnyRecord = (
     Opened | Configured | ContextLoaded | ToolsRegistered | PoolAssembled | SourceFailed | Resumed | Prompted
     | Proceeded | Requested | Replied | ReplyLost | Asked | Decided | Started | Finished | Closed | Compacted
-    | CompactionFailed | LimitReached | TurnEnded | SessionClosed
+    | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered
 )  # fmt: skip
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A record at its place: `seq` counts from 1 without gaps within a session."""
 
     seq: int
@@ -283,7 +292,15 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+
+
+_block = msgspec.json.Decoder(dict[str, Any])
+
+
+def block(raw: msgspec.Raw) -> dict[str, Any]:
+    """A block of a reply, to look into."""
+    return _block.decode(raw)
 
 
 def encode(record: AnyRecord) -> bytes:
@@ -293,4 +310,4 @@ def encode(record: AnyRecord) -> bytes:
 
 def decode(body: bytes) -> AnyRecord:
     """The inverse of `encode`. Raises msgspec.ValidationError or msgspec.DecodeError."""
-    return _decoder.decode(body)
+    return decoder.decode(body)

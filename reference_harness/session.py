@@ -33,7 +33,7 @@ from reference_harness.records import (
 from reference_harness.registry import Registry
 from reference_harness.retries import Retries
 from reference_harness.settings import Settings, merge
-from reference_harness.store import Lease, Store
+from reference_harness.stores import Lease, Store
 from reference_harness.tools import ToolAnswer
 from reference_harness.transcript import Transcript
 from reference_harness.turn import Turn

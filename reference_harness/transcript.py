@@ -27,7 +27,7 @@ _json = msgspec.json.Encoder()
 WIRE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
-@dataclass
+@dataclass(slots=True)
 class Message:
     """One message. `blocks` are JSON objects; `results` are those of the assistant message before it."""
 
@@ -39,8 +39,8 @@ class Message:
 
     def content(self, order: Iterable[Call]) -> bytes:
         """The content array: results first, in the order of the calls."""
-        first = [self.results[call.id] for call in order if call.id in self.results]
-        return b"[" + b",".join(first + self.blocks) + b"]"
+        first = [self.results[call.id] for call in order if call.id in self.results] if self.results else []
+        return b"[%b]" % b",".join(first + self.blocks)
 
 
 @dataclass
@@ -51,15 +51,31 @@ class Transcript:
     first_prompt: str = ""
     last_prompt: str = ""
     ids: set[str] = field(default_factory=set)
+    _settled: list[bytes] = field(default_factory=list, compare=False)  # messages but the last ones, as JSON
+    _settled_size: int = field(default=0, compare=False)
 
     def wire(self) -> list[bytes]:
-        """Every message as JSON, oldest first."""
-        rendered = []
-        order: tuple[Call, ...] = ()
-        for message in self.messages:
-            rendered.append(_message(message.role, message.content(order)))
-            order = message.calls
-        return rendered
+        """Every message as JSON, oldest first. Only the last one is rendered anew."""
+        self._settle()
+        return [*self._settled, *self._unsettled()]
+
+    def size(self) -> int:
+        """Bytes of all messages as JSON."""
+        self._settle()
+        return self._settled_size + sum(map(len, self._unsettled()))
+
+    def _settle(self) -> None:
+        for at in range(len(self._settled), len(self.messages) - 1):
+            rendered = self._rendered(at)
+            self._settled.append(rendered)
+            self._settled_size += len(rendered)
+
+    def _unsettled(self) -> list[bytes]:
+        return [self._rendered(at) for at in range(len(self._settled), len(self.messages))]
+
+    def _rendered(self, at: int) -> bytes:
+        order = self.messages[at - 1].calls if at else ()
+        return _message(self.messages[at].role, self.messages[at].content(order))
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -75,6 +91,7 @@ class Transcript:
             case Compacted(kept_from=kept_from, head=head):
                 summary = Message("user", [text_block(text) for text in head])
                 self.messages = [summary, *self.messages[kept_from:]]
+                self._settled, self._settled_size = [], 0
 
     def _say(self, text: str) -> None:
         self.first_prompt = self.first_prompt or text
@@ -83,15 +100,16 @@ class Transcript:
         message.blocks.append(text_block(text))
         message.prompts.append(text)
 
-    def _reply(self, blocks: tuple[dict[str, Any], ...], calls: tuple[Call, ...]) -> None:
-        self.ids.update(call.id for call in calls)
+    def _reply(self, blocks: tuple[Any, ...], calls: tuple[Call, ...]) -> None:
+        for call in calls:
+            self.ids.add(call.id)
         if not blocks:
             return
         if self.messages and self.messages[-1].role == "assistant":  # a paused turn that went on
-            self.messages[-1].blocks += [_json.encode(block) for block in blocks]
+            self.messages[-1].blocks += map(_json.encode, blocks)
             self.messages[-1].calls += calls
             return
-        self.messages.append(Message("assistant", [_json.encode(block) for block in blocks], calls))
+        self.messages.append(Message("assistant", list(map(_json.encode, blocks)), calls))
 
     def _user(self) -> Message:
         if not self.messages or self.messages[-1].role != "user":
@@ -99,16 +117,25 @@ class Transcript:
         return self.messages[-1]
 
 
+class _Text(msgspec.Struct, tag_field="type", tag="text", gc=False):
+    text: str
+
+
+class _Result(msgspec.Struct, tag_field="type", tag="tool_result", omit_defaults=True, gc=False):
+    tool_use_id: str
+    content: str
+    is_error: bool = False
+
+
 def text_block(text: str) -> bytes:
     """A text block as JSON."""
-    return _json.encode({"type": "text", "text": text})
+    return _json.encode(_Text(text))
 
 
 def result_block(call: str, text: str, *, is_error: bool) -> bytes:
     """The one result of a call, as JSON."""
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call, "content": text}
-    return _json.encode(block | {"is_error": True} if is_error else block)
+    return _json.encode(_Result(call, text, is_error))
 
 
 def _message(role: str, content: bytes) -> bytes:
-    return b'{"role":"' + role.encode() + b'","content":' + content + b"}"
+    return b'{"role":"%b","content":%b}' % (role.encode(), content)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from reference_harness import compaction
 from reference_harness.budget import settle_usage
+from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
 from reference_harness.permissions import Answer, Verdict, answered, automatic, judge, may_stand
 from reference_harness.records import (
     Asked,
-    Call,
     Closed,
     Decided,
     Finished,
@@ -29,18 +26,12 @@ from reference_harness.records import (
     TurnEnded,
     Usage,
 )  # fmt: skip
-from reference_harness.registry import digest_of
 from reference_harness.tools import misfit, time_limit
-from reference_harness.transcript import WIRE_NAME
 from reference_harness.words import (
     CANCELLED,
-    CUT,
-    CUT_BY_LENGTH,
     DOUBT_CANCELLED,
     DOUBT_CRASHED,
     LIMIT,
-    NOT_OBJECT,
-    REFUSAL,
     REFUSED,
     UNKNOWN,
 )  # fmt: skip
@@ -48,8 +39,6 @@ from reference_harness.words import (
 if TYPE_CHECKING:
     from reference_harness.session import Session
     from reference_harness.workflow import CallView
-
-_ID = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
 class Turn:
@@ -61,6 +50,7 @@ class Turn:
         self._shown = ""
         self._stop = ""  # why the last reply stopped
         self._call_limit: LimitHit | None = None
+        self._framed: tuple[Any, int] = (None, 0)
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
@@ -109,7 +99,7 @@ class Turn:
         return decision.verdict == "allow"
 
     async def _ask(self, question: Question) -> Answer:
-        self.journal.commit(Asked(question.call.id, question.again))
+        await self.journal.durable(Asked(question.call.id, question.again))
         try:
             return await self.session.client.ask(question)
         except Exception as error:  # noqa: BLE001 - an approver that fails has not approved
@@ -124,7 +114,7 @@ class Turn:
         """Run what was approved, in order, each exactly as it was decided."""
         for view in self.session.workflow.open_calls():
             call = view.call
-            self.journal.commit(Started(call.id, call.tool, call.digest))
+            await self.journal.durable(Started(call.id, call.tool, call.digest))
             answer = await self.session.run_tool(call, time_limit())
             self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
         if self._call_limit:
@@ -136,7 +126,7 @@ class Turn:
         """Send the conversation, again if the reply is lost; what was sent and what it cost is on record."""
         retries = self.session.retries
         for attempt in range(1, retries.tries + 1):
-            body, number = self._prepare(attempt)
+            body, number = await self._prepare(attempt)
             meter = Meter()
             try:
                 reply = await self.session.model.reply(body, self._shower(), meter)
@@ -152,16 +142,24 @@ class Turn:
                 self._take(number, reply, settle_usage(meter.reports, len(body), meter.received))
                 return
 
-    def _prepare(self, attempt: int) -> tuple[bytes, int]:
+    async def _prepare(self, attempt: int) -> tuple[bytes, int]:
+        """The body and its number, once both are on record. The history is neither encoded nor copied to measure it."""
         session = self.session
-        request = Request(session.instructions, session.transcript.wire(), session.pool.wire, 10**5)
-        size = len(session.model.encode(request))
+        messages = session.transcript.wire()
+        size = self._frame() + sum(map(len, messages)) + max(0, len(messages) - 1)
         room = session.budget.allow_request(session.limits, size, time.time())
-        body = session.model.encode(Request(request.system, request.messages, request.tools, room))
+        body = session.model.encode(Request(session.instructions, messages, session.pool.wire, room))
         number = session.next_request()
         estimate = session.budget.estimate(len(body))
-        self.journal.commit(Requested(number, "main", len(body), estimate, room, attempt))
+        await self.journal.durable(Requested(number, "main", len(body), estimate, room, attempt))
         return body, number
+
+    def _frame(self) -> int:
+        """Bytes of a request without any message."""
+        parts = (self.session.instructions, self.session.pool.wire)
+        if self._framed[0] != parts:
+            self._framed = parts, len(self.session.model.encode(Request(parts[0], [], parts[1], 10**5)))
+        return self._framed[1]
 
     def _lost(self, number: int, error: str, meter: Meter, sent: int) -> None:
         usage = settle_usage(meter.reports, sent, meter.received) if meter.reports else Usage()
@@ -205,7 +203,7 @@ class Turn:
     def stop_if_nothing_can_follow(self) -> None:
         """Do not start calls whose results could never be sent: raises LimitHit if no request is left."""
         if self.session.workflow.open_calls():
-            size = len(b"".join(self.session.transcript.wire()))
+            size = self.session.transcript.size()
             size += len(self.session.instructions) + len(self.session.pool.wire)
             self.session.budget.allow_request(self.session.limits, size, time.time())
 
@@ -213,8 +211,13 @@ class Turn:
         """Compact between two requests, when no call is open."""
         await compaction.if_due(self.session)
 
-    def end(self, stop: Stop) -> Stop:
+    async def end(self, stop: Stop) -> Stop:
         """Record the end and hand it on."""
+        await self.journal.durable(TurnEnded(stop.reason, stop.limit, stop.note))
+        return stop
+
+    def _end_now(self, stop: Stop) -> Stop:
+        """As `end`, where nothing may be waited for any more."""
         self.journal.commit(TurnEnded(stop.reason, stop.limit, stop.note))
         return stop
 
@@ -224,16 +227,16 @@ class Turn:
         for view in self.session.workflow.open_calls():
             self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
         reason = "max_tokens" if hit.limit in ("tokens", "cost") else "max_turn_requests"
-        return self.end(Stop(reason, hit.limit, str(hit)))
+        return self._end_now(Stop(reason, hit.limit, str(hit)))
 
     def end_by_cancel(self) -> Stop:
         """Close what never began as cancelled, and what runs as in doubt."""
         self.session.close_open_calls(CANCELLED, DOUBT_CANCELLED)
-        return self.end(Stop("cancelled"))
+        return self._end_now(Stop("cancelled"))
 
     def end_by_error(self, fault: ModelFault) -> None:
         """Keep the history; the turn can be taken up again."""
-        self.end(Stop("error", note=str(fault)))
+        self._end_now(Stop("error", note=str(fault)))
 
 
 def _common(a: str, b: str) -> str:
@@ -245,49 +248,3 @@ def _common(a: str, b: str) -> str:
 
 def _visible(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-
-
-def settle_calls(reply: Reply, used: set[str]) -> tuple[list[dict[str, Any]], list[Call]]:
-    """Blocks that can go back to the model, and the calls with the reason why one of them can never run.
-
-    Ids that are unusable or were used before are renamed, in the block as well, so that each call has its one
-    result. Empty text blocks are dropped: no provider takes them back.
-    """
-    blocks = [dict(block) for block in reply.blocks]
-    calls = []
-    taken = set(used)
-    for raw in reply.calls:
-        block = blocks[raw.block]
-        id_ = _fresh_id(raw.id, taken)
-        taken.add(id_)
-        last = raw.block == len(blocks) - 1
-        defect = _defect(raw.arguments, reply.stop, last=last)
-        arguments = block["input"] if not defect and isinstance(block.get("input"), dict) else {}
-        name = raw.tool if WIRE_NAME.fullmatch(raw.tool) else "unusable_name"
-        block.update(id=id_, name=name, input=arguments)
-        calls.append(Call(id_, raw.tool, arguments, digest_of(arguments), defect))
-    kept = [b for b in blocks if b.get("type") != "text" or str(b.get("text") or "").strip()]
-    return kept, calls
-
-
-def _fresh_id(id_: str, taken: set[str]) -> str:
-    base = id_ if _ID.fullmatch(id_) else "toolu_renamed"
-    candidate, n = base, 1
-    while candidate in taken:
-        n += 1
-        candidate = f"{base[:100]}_{n}"
-    return candidate
-
-
-def _defect(arguments: str, stop: str, *, last: bool) -> str:
-    if stop == "refusal":
-        return REFUSAL
-    if last and stop in ("max_tokens", "model_context_window_exceeded"):
-        return CUT_BY_LENGTH
-    if not arguments.strip():
-        return ""
-    try:
-        value = msgspec.json.decode(arguments)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
-        return CUT
-    return "" if isinstance(value, dict) else NOT_OBJECT

@@ -11,7 +11,7 @@ from acp import schema
 
 from reference_harness.events import Event, Happened, Piece, Question
 from reference_harness.permissions import Answer
-from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started
+from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
 from reference_harness.workflow import CallView
 
 OPTIONS = {
@@ -48,9 +48,9 @@ def _of_record(record: AnyRecord, *, replayed: bool) -> Iterator[Any]:
         case Prompted(text=text) if replayed:
             yield _text("user_message_chunk", text)
         case Replied(blocks=blocks, calls=calls):
-            for block in blocks if replayed else ():
-                if block.get("type") == "text":
-                    yield _text("agent_message_chunk", block["text"])
+            for shown in map(block, blocks if replayed else ()):
+                if shown.get("type") == "text":
+                    yield _text("agent_message_chunk", shown["text"])
             for call in calls:
                 yield _start(call)
         case Started(call=id_) if not replayed:

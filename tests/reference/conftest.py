@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from postgres import ABSENT, program, server
 from scripted import ScriptedModel, ToolServer
 
 
@@ -63,3 +64,12 @@ def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
         return asyncio.run(limited())
 
     return bounded
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    if not program("postgres"):
+        pytest.skip(ABSENT)
+    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+    with server() as address:
+        yield address

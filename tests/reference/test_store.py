@@ -1,98 +1,309 @@
-"""The store: private, exclusive, and never silently wrong after damage."""
+"""One test class for every store: durable, exclusive, chained, and never silently wrong after damage."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
-import subprocess
-import sys
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from places import ID, LEASE, Place, Writer, postgres_place, sqlite_place
 
+from reference_harness import Harness
 from reference_harness.errors import StoreFault, UsageFault
-from reference_harness.records import Entry, Opened, Prompted
-from reference_harness.store import SQLiteStore
+from reference_harness.records import Entry, Opened, Prompted, Recovered
+from reference_harness.stores import SQLiteStore, Store, open_store, recover, rescue, trim, verify_chain
 
-ID = "0123456789abcdef"
+OTHER = "fedcba9876543210"
 
 
-def filled(folder: Path) -> SQLiteStore:
-    store = SQLiteStore(folder)
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request, tmp_path) -> Iterator[Place]:
+    made: list[Any] = []
+    if request.param == "sqlite":
+        yield sqlite_place(tmp_path, made)
+    else:
+        yield from postgres_place(request.getfixturevalue("postgres"), made)
+    for store in made:
+        store.close()
+
+
+def prompts(first: int, *texts: str) -> list[Entry]:
+    return [Entry(seq, float(seq), Prompted(text)) for seq, text in enumerate(texts, first)]
+
+
+def filled(place: Place) -> Store:
+    store = place.open()
     store.append(ID, [Entry(1, 1.0, Opened("/", "m"))])
-    store.append(ID, [Entry(2, 2.0, Prompted("one\u2028two\x00")), Entry(3, 3.0, Prompted("\U0001f600"))])
+    store.append(ID, prompts(2, "one\u2028two\x00", "\U0001f600"))
     return store
 
 
-def test_what_was_appended_is_read_again(tmp_path):
-    filled(tmp_path).close()
-    store = SQLiteStore(tmp_path)
-    assert [e.record for e in store.read(ID)][1:] == [Prompted("one\u2028two\x00"), Prompted("\U0001f600")]
-    store.append(ID, [Entry(4, 4.0, Prompted("more"))])
-    assert len(SQLiteStore(tmp_path).read(ID)) == 4
+def damage(place: Place, how: str) -> None:
+    filled(place)
+    place.execute(DAMAGE[how][place.kind == "postgres"])
 
 
-def test_files_are_private(tmp_path):
-    os.umask(0o022)
-    filled(tmp_path / "new").lease(ID)
-    for path in (tmp_path / "new").rglob("*"):
-        assert path.stat().st_mode & 0o077 == 0, path
+DAMAGE = {
+    "edited": ("UPDATE journal SET body = replace(body, 'one', 'won') WHERE seq = 2",
+               "UPDATE journal SET body = overlay(body placing 'won' from 27) WHERE seq = 2"),
+    "dropped": ("DELETE FROM journal WHERE seq = 2",) * 2,
+    "moved in time": ("UPDATE journal SET at = 9 WHERE seq = 1",) * 2,
+    "nonsense": ("UPDATE journal SET body = x'00' WHERE seq = 3", "UPDATE journal SET body = '\\x00' WHERE seq = 3"),
+    "swapped": ("UPDATE journal SET seq = CASE seq WHEN 2 THEN -3 ELSE -2 END WHERE seq > 1",
+                "UPDATE journal SET seq = -seq WHERE seq > 1"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["UPDATE journal SET body = replace(body, 'one', 'won') WHERE seq = 2", "DELETE FROM journal WHERE seq = 2",
-     "UPDATE journal SET at = 9 WHERE seq = 1", "UPDATE journal SET body = x'00' WHERE seq = 3"],
-)  # fmt: skip
-def test_an_edited_or_dropped_record_is_found(damage, tmp_path):
-    filled(tmp_path).close()
-    with sqlite3.connect(tmp_path / "journal.db") as raw:
-        raw.execute(damage)
-    with pytest.raises(StoreFault, match="damaged"):
-        SQLiteStore(tmp_path).read(ID)
+class TestEveryStore:
+    def test_what_was_appended_is_read_again(self, place):
+        filled(place)
+        store = place.open()
+        assert [e.record for e in store.read(ID)][1:] == [Prompted("one\u2028two\x00"), Prompted("\U0001f600")]
+        store.append(ID, prompts(4, "more"))
+        assert [e.seq for e in place.open().read(ID)] == [1, 2, 3, 4]
+        assert store.sessions() == [ID]
+
+    def test_a_writer_that_never_read_goes_on_with_the_chain(self, place):
+        filled(place)
+        place.open().append(ID, prompts(4, "by another process"))
+        assert verify_chain(place.open(), ID).whole
+
+    def test_times_come_back_to_the_last_bit(self, place):
+        store, at = place.open(), 1764043200.1234567
+        store.append(ID, [Entry(1, at, Opened("/", "m"))])
+        assert place.open().read(ID)[0].at == at
+
+    def test_records_are_found_by_session_and_kind(self, place):
+        store = filled(place)
+        store.append(OTHER, [Entry(1, 0.5, Opened("/o", "m")), Entry(2, 2.5, Prompted("theirs"))])
+        assert [(s, e.seq) for s, e in store.scan(None, ["prompted"])] == [(ID, 2), (OTHER, 2), (ID, 3)]
+        assert [(s, e.seq) for s, e in store.scan(OTHER, [])] == [(OTHER, 1), (OTHER, 2)]
+        assert store.sessions() == [OTHER, ID]
+
+    @pytest.mark.parametrize("how", DAMAGE)
+    def test_an_edited_dropped_or_moved_record_is_found(self, how, place):
+        damage(place, how)
+        before = place.execute("SELECT count(*), max(seq) FROM journal")
+        with pytest.raises(StoreFault, match="damaged at record"):
+            place.open().read(ID)
+        report = verify_chain(place.open(), ID)
+        assert not report.whole and report.broken_at == report.records + 1
+        assert place.execute("SELECT count(*), max(seq) FROM journal") == before
+
+    def test_a_cut_end_is_found_by_the_hash_that_was_noted(self, place):
+        head = verify_chain(filled(place), ID).head
+        place.open().append(ID, prompts(4, "later"))
+        assert verify_chain(place.open(), ID, head).whole
+        place.execute("DELETE FROM journal WHERE seq > 2")
+        assert verify_chain(place.open(), ID).whole
+        assert verify_chain(place.open(), ID, head).broken_at == 3
+
+    @pytest.mark.parametrize("wrong", ["../x", "", "A" * 32, "f" * 32])
+    def test_an_unknown_id_is_an_error(self, wrong, place):
+        store = filled(place)
+        for ask in (store.read, lambda id_: verify_chain(store, id_), lambda id_: recover(store, id_)):
+            with pytest.raises(UsageFault):
+                ask(wrong)
+
+    def test_a_newer_format_is_told_from_damage(self, place):
+        store = place.open()
+        store.append(ID, [Entry(1, 1.0, Opened("/", "m", format=99))])
+        with pytest.raises(StoreFault, match="newer version"):
+            store.read(ID)
+        with pytest.raises(UsageFault, match="newer version"):
+            recover(store, ID)
+
+    def test_newer_tables_are_an_error_and_stay(self, place):
+        filled(place)
+        newest = "PRAGMA user_version = 99" if place.kind == "sqlite" else "UPDATE format SET number = 99"
+        place.execute(newest)
+        with pytest.raises(StoreFault, match=r"newer version \(format 99"):
+            place.open()
+        assert place.execute("SELECT count(*) FROM journal")[0][0] == 3
+
+    def test_the_tables_of_another_program_are_an_error_and_stay(self, place):
+        if place.kind == "sqlite":
+            place.execute("CREATE TABLE journal (theirs)")
+        else:
+            place.execute("CREATE SCHEMA reference_harness; CREATE TABLE reference_harness.journal (theirs text)")
+        place.execute("INSERT INTO journal VALUES ('x')")
+        with pytest.raises(StoreFault, match="another program"):
+            place.open()
+        assert place.execute("SELECT * FROM journal") == [("x",)]
+
+    # -- one writer ------------------------------------------------------------------------------------------------
+
+    def test_a_second_writer_is_refused(self, place):
+        store = filled(place)
+        lease = store.lease(ID)
+        other = place.open()
+        with pytest.raises(UsageFault, match="another process"):
+            other.lease(ID)
+        with pytest.raises(StoreFault, match="another process"):
+            other.append(ID, prompts(4, "theirs"))
+        with pytest.raises(UsageFault, match="another process"):
+            store.lease(ID)
+        assert len(other.read(ID)) == 3
+        lease.release()
+        other.lease(ID).release()
+
+    def test_a_lease_that_is_kept_stays_for_longer_than_its_time(self, place):
+        store = filled(place)
+        lease = store.lease(ID)
+        signal.sigtimedwait([], 2.2 * LEASE)
+        with pytest.raises(UsageFault, match="another process"):
+            place.open().lease(ID)
+        store.append(ID, prompts(4, "still ours"))
+        lease.release()
+
+    def test_a_killed_writer_leaves_the_session_free_at_once(self, place):
+        writer = Writer(place)
+        writer.say("append")
+        writer.kill()
+        place.open().lease(ID).release()
+        assert len(place.open().read(ID)) == 2
+
+    def test_a_stopped_writer_that_wakes_after_its_lease_was_taken_cannot_write(self, place):
+        writer = Writer(place)
+        assert writer.say("append") == "written"
+        os.kill(writer.process.pid, signal.SIGSTOP)
+        try:
+            store = place.open()
+            with pytest.raises(UsageFault, match="another process"):
+                store.lease(ID)
+            if place.kind == "sqlite":  # no clock takes a kernel's lock: somebody removes the file
+                (Path(place.address) / "locks" / f"{ID}.lock").unlink()
+            else:
+                signal.sigtimedwait([], 1.5 * LEASE)
+            lease = store.lease(ID)
+        finally:
+            os.kill(writer.process.pid, signal.SIGCONT)
+        assert "taken up by another process" in writer.say("append")  # before the new one wrote anything
+        store.read(ID)
+        store.append(ID, prompts(3, "by the new writer"))
+        assert "taken up by another process" in writer.say("append")
+        assert [e.seq for e in place.open().read(ID)] == [1, 2, 3]
+        lease.release()
+        writer.end()
+
+    def test_the_key_refuses_a_second_record_in_a_place(self, place):
+        store = filled(place)
+        with pytest.raises(StoreFault):
+            store.append(ID, prompts(3, "again"))
+        store.append(ID, prompts(4, "goes on"))
+        assert verify_chain(store, ID).records == 4
+
+    def test_many_sessions_are_written_at_once_and_fail_alone(self, place):
+        store = filled(place)
+        foreign = place.open().lease("held-elsewhere")
+        faults = store.append_all({
+            ID: prompts(4, "a", "b"), OTHER: [Entry(1, 1.0, Opened("/", "m"))], "held-elsewhere": prompts(1, "c"),
+            "wrong-place": [*prompts(1, "d"), *prompts(1, "e")],
+        })  # fmt: skip
+        assert set(faults) == {"held-elsewhere", "wrong-place"}
+        assert [verify_chain(store, s).records for s in (ID, OTHER)] == [5, 1]
+        with pytest.raises(UsageFault):
+            store.read("wrong-place")
+        foreign.release()
+
+    # -- after damage ----------------------------------------------------------------------------------------------
+
+    def test_recovery_copies_what_is_good_and_leaves_the_rest_as_it_is(self, place):
+        damage(place, "nonsense")
+        store = place.open()
+        found = recover(store, ID)
+        assert (found.kept, found.lost) == (2, 1)
+        entries = store.read(found.session)
+        assert [e.record for e in entries[:2]] == [Opened("/", "m"), Prompted("one\u2028two\x00")]
+        assert isinstance(entries[2].record, Recovered) and entries[2].record.origin == ID
+        assert place.execute(f"SELECT count(*) FROM journal WHERE session = '{ID}'")[0][0] == 3  # noqa: S608 - an id of ours
+
+    def test_trimming_needs_consent_and_keeps_what_it_takes_away(self, place):
+        damage(place, "dropped")
+        store = place.open()
+        with pytest.raises(UsageFault, match="say that this is meant"):
+            trim(store, ID, consent=False)
+        assert trim(store, ID, consent=True).lost == 1
+        assert [type(e.record) for e in store.read(ID)] == [Opened, Recovered]
+        assert place.execute("SELECT session, seq FROM damaged") == [(ID, 3)]
+
+    def test_what_is_whole_is_not_recovered(self, place):
+        store = filled(place)
+        for attempt in (lambda: recover(store, ID), lambda: trim(store, ID, consent=True)):
+            with pytest.raises(UsageFault, match="is whole"):
+                attempt()
+
+    def test_all_sessions_move_to_another_store(self, place, tmp_path):
+        damage(place, "edited")
+        store = place.open()
+        store.append(OTHER, [Entry(1, 1.0, Opened("/o", "m"))])
+        there = SQLiteStore(tmp_path / "there")
+        assert [(one.session, one.kept, one.lost) for one in rescue(store, there)] == [(ID, 1, 2)]
+        assert there.read(OTHER) == store.read(OTHER)
+        assert len(there.read(ID)) == 2
+        there.close()
+
+    def test_a_session_of_the_harness_lives_on_it(self, place, scripted, run):
+        from scripted import reply, text
+
+        model = scripted(reply(text("hello")))
+        environment = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "k"}
+
+        async def talk(id_: str | None) -> tuple[str, int]:
+            harness = Harness(store=place.open())
+            session = await harness.new_session("/") if id_ is None else (await harness.load_session(id_))[0]
+            stop = await session.prompt("say hello")
+            assert stop.reason == "end_turn"
+            await harness.close()
+            return session.id, len(session.transcript.messages)
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            id_, said = run(talk(None))
+            assert run(talk(id_)) == (id_, said + 2)
+        assert verify_chain(place.open(), id_).whole
 
 
-def test_a_file_that_is_no_journal_is_an_error_and_stays(tmp_path):
-    filled(tmp_path).close()
-    (tmp_path / "journal.db").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreFault):
-        SQLiteStore(tmp_path).read(ID)
-    assert (tmp_path / "journal.db").read_bytes().startswith(b"not a database")
+def test_the_environment_names_the_shared_store(postgres, monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_STORE", postgres)
+    store = open_store(tmp_path)
+    assert type(store).__name__ == "PostgresStore"
+    store.close()
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("wrong", ["../x", "", "A" * 32, "f" * 32])
-def test_an_unknown_id_is_an_error(wrong, tmp_path):
-    with pytest.raises(UsageFault):
-        filled(tmp_path).read(wrong)
+@pytest.mark.parametrize(("address", "told"), [
+    ("postgresql://u:hunter2@/nothing_there?host=/nowhere", "see that the server runs"),
+    ("postgresql://u:hunter2@[", "is no address"), ("hunter2 hunter2", "is no address"),
+])  # fmt: skip
+def test_a_missing_server_is_told_without_the_password(address, told):
+    pytest.importorskip("psycopg")
+    from reference_harness.stores.postgres import PostgresStore
+
+    with pytest.raises(StoreFault, match=told) as caught:
+        PostgresStore(address)
+    assert "hunter2" not in str(caught.value)
 
 
-def test_a_second_writer_is_refused_by_lease_and_by_key(tmp_path):
-    store = filled(tmp_path)
-    lease = store.lease(ID)
-    other = SQLiteStore(tmp_path)
-    with pytest.raises(UsageFault, match="another process"):
-        other.lease(ID)
-    lease.release()
-    other.lease(ID).release()
-    other.read(ID)
-    other.append(ID, [Entry(4, 4.0, Prompted("theirs"))])
-    with pytest.raises(StoreFault):
-        store.append(ID, [Entry(4, 4.0, Prompted("ours"))])
+def test_a_connection_that_breaks_is_an_error_once_and_the_lease_is_still_ours(postgres):
+    import psycopg
 
-
-def test_starting_imports_neither_sdk_and_never_the_suite():
-    code = ("import reference_harness.faces.cli, reference_harness.faces.acp, sys; "
-            "print([m for m in ('anthropic', 'mcp', 'conformance', 'jsonschema_rs') if m in sys.modules])")  # fmt: skip
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
-
-
-def test_preload_leaves_one_thread(scripted):
-    from scripted import reply, text
-
-    model = scripted(reply(text("warm")))
-    code = (f"from reference_harness.faces.acp import preload; import os; "
-            f"preload({{'model_url': '{model.url}', 'api_key': 'k'}}); print(len(os.listdir('/proc/self/task')))")  # fmt: skip
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "1"
-    assert len(model.requests) == 1
+    made: list[Any] = []
+    for place in postgres_place(postgres, made):
+        store = filled(place)
+        lease = store.lease(ID)
+        store.append(ID, prompts(4, "before"))
+        with psycopg.connect(postgres, autocommit=True) as raw:
+            raw.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 't%%'")
+        with pytest.raises(StoreFault, match="cannot be written"):
+            store.append(ID, prompts(5, "lost"))
+        store.append(ID, prompts(5, "said again"))
+        with pytest.raises(UsageFault, match="another process"):
+            place.open().lease(ID)
+        lease.release()
+        for one in made:
+            one.close()

@@ -1,0 +1,75 @@
+"""What the harness needs of a store. Append-only: nothing here updates or deletes a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.records import Entry
+
+_SESSION_ID = re.compile(r"[a-z0-9-]{8,64}")
+STORE_FORMAT = 2  # of the tables; the number of the records' format stands in `Opened`
+
+Row = tuple[int, float, str, bytes, bytes]  # seq, at, kind, body, chain: a record as it is kept
+
+
+class Lease(Protocol):
+    """The right to write one session; ends with `release` or with the process."""
+
+    def release(self) -> None:
+        """Give the right back. Never fails."""
+
+
+class Store(Protocol):
+    """An append-only journal of many sessions. All methods raise StoreFault when the medium fails."""
+
+    def lease(self, session: str) -> Lease:
+        """Become the only writer. Raises UsageFault while another process is."""
+
+    def append(self, session: str, entries: Sequence[Entry]) -> None:
+        """Make the entries durable, all or none, before returning. Raises StoreFault if the lease was taken away.
+
+        Without a lease one is taken for this call.
+        """
+
+    def read(self, session: str) -> list[Entry]:
+        """All entries in order. Raises UsageFault for an unknown session, StoreFault for a damaged one."""
+
+    def rows(self, session: str) -> Iterable[Row]:
+        """The records as they are kept, unchecked, in order; none for an unknown session."""
+
+    def sessions(self) -> list[str]:
+        """Ids of all sessions, newest last."""
+
+    def scan(self, session: str | None, kinds: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+        """Entries of these kinds (none: all), of one session or of every session, in order."""
+
+
+@runtime_checkable
+class GroupStore(Protocol):
+    """A store that writes for several sessions at the price of one."""
+
+    def append_all(self, batches: Mapping[str, Sequence[Entry]]) -> dict[str, StoreFault]:
+        """Append for each session, all or none of its entries. Returns what went wrong, by session."""
+
+
+def check_id(session: str) -> str:
+    """The id, if it is one of ours. Raises UsageFault: ids become file names."""
+    if not _SESSION_ID.fullmatch(session):
+        raise UsageFault("no session has this id: ids are 8 to 64 lower-case letters, digits and hyphens")
+    return session
+
+
+def unknown(session: str) -> UsageFault:
+    """The error for an id that no session has."""
+    return UsageFault(f"no session has the id {session}: list the sessions to see which there are")
+
+
+def newer(what: str, found: int, known: int) -> StoreFault:
+    """The error for a format of the future."""
+    return StoreFault(
+        f"{what} was written by a newer version (format {found}, this version knows up to {known}): "
+        "update reference-harness; nothing was changed"
+    )

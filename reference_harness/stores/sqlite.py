@@ -1,0 +1,230 @@
+"""The embedded store: one SQLite file (WAL, synchronous=FULL), private to the user.
+
+The kernel holds the lease: SIGKILL frees it, a stopped process keeps it. Should the lock file be replaced
+nevertheless, the writer notices before it writes, and at the latest the primary key refuses a second record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.stores.base import ChainedStore
+from reference_harness.stores.protocol import STORE_FORMAT, Lease, Row, newer
+
+APPLICATION = 0x68726E73  # "hrns", in the header of the file
+_COLUMNS = ["session", "seq", "at", "kind", "body", "chain"]
+_SCHEMA = """
+CREATE TABLE journal (
+    session TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL,
+    body BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (session, seq)
+) WITHOUT ROWID
+"""
+# format -> what leads to the next one, each in the transaction that also raises the number
+MIGRATIONS: Mapping[int, Sequence[str]] = {
+    0: (_SCHEMA, "CREATE INDEX opened ON journal (at) WHERE seq = 1"),
+    1: ("CREATE INDEX opened ON journal (at) WHERE seq = 1",),
+}
+_AFTER = {0: STORE_FORMAT, 1: 2}
+
+
+class FileLease:
+    """A lock file held by the kernel, which is also the place's proof that nobody put another in its stead."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as busy:
+            os.close(self._fd)
+            raise UsageFault("the session is open in another process: close it there first") from busy
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def held(self) -> bool:
+        """Whether the file at the path is still the one that is locked."""
+        with suppress(OSError):
+            ours, there = os.fstat(self._fd), self._path.stat()
+            return (ours.st_ino, ours.st_dev) == (there.st_ino, there.st_dev)
+        return False
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class SQLiteStore(ChainedStore):
+    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._path = folder / "journal.db"
+        try:
+            self._prepare_files()
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
+        except (OSError, sqlite3.Error) as broken:
+            raise StoreFault(_unopened(self._path, broken)) from broken
+        try:
+            self._open()
+        except sqlite3.Error as broken:
+            self.close()
+            raise StoreFault(_unopened(self._path, broken)) from broken
+        except StoreFault:
+            self.close()
+            raise
+
+    def _prepare_files(self) -> None:
+        (self._folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        wal = self._path.with_name(self._path.name + "-wal")
+        if wal.exists() and wal.stat().st_size and not self._path.exists():
+            raise OSError(f"{self._path.name} is missing beside its write-ahead log: put it back")
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if self._path.stat().st_mode & 0o077:
+            self._path.chmod(0o600)
+
+    def _open(self) -> None:
+        """Look before anything is written: also the journal mode stands in the file."""
+        found = format_of(self._db, self._path)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        if found < STORE_FORMAT:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            while (found := format_of(self._db, self._path)) < STORE_FORMAT:  # another process may have been first
+                for step in MIGRATIONS[found]:
+                    self._db.execute(step)
+                self._db.execute(f"PRAGMA application_id={APPLICATION}")
+                self._db.execute(f"PRAGMA user_version={_AFTER[found]}")
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+    # -- ChainedStore --------------------------------------------------------------------------------------------
+
+    def _take(self, session: str) -> Lease:
+        try:
+            return FileLease(self._folder / "locks" / f"{session}.lock")
+        except OSError as broken:
+            raise StoreFault(f"the session cannot be locked: {broken}") from broken
+
+    def _held(self, session: str) -> bool:
+        lease = self._leased[session]
+        return isinstance(lease, FileLease) and lease.held()
+
+    def _insert(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        flat = [(session, *row) for session, some in rows.items() for row in some]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", flat)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as broken:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise StoreFault(f"the journal cannot be written: {broken}; nothing further is done") from broken
+
+    def _head(self, session: str) -> bytes:
+        with self._reading():
+            query = "SELECT chain FROM journal WHERE session = ? ORDER BY seq DESC LIMIT 1"
+            found = self._db.execute(query, (session,)).fetchone()
+        return bytes(found[0]) if found else b""
+
+    def rows(self, session: str) -> Iterator[Row]:
+        """The records as they are kept; of a file that is damaged further on, those before the damage."""
+        found: list[Row] = []
+        try:
+            with self._reading():
+                query = "SELECT seq, at, kind, body, chain FROM journal WHERE session = ? ORDER BY seq"
+                found.extend(self._db.execute(query, (session,)))
+        except StoreFault:
+            yield from found
+            raise
+        yield from found
+
+    def set_aside(self, session: str, after: int) -> int:
+        """Move the records after this seq to the table `damaged`."""
+        try:
+            self._db.execute("CREATE TABLE IF NOT EXISTS damaged (session, seq, at, kind, body, chain)")
+            self._db.execute("BEGIN IMMEDIATE")
+            query = "INSERT INTO damaged SELECT * FROM journal WHERE session = ? AND NOT seq BETWEEN 1 AND ?"
+            moved = self._db.execute(query, (session, after)).rowcount
+            self._db.execute("DELETE FROM journal WHERE session = ? AND NOT seq BETWEEN 1 AND ?", (session, after))
+            self._db.execute("COMMIT")
+        except sqlite3.Error as broken:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise StoreFault(f"the damaged records cannot be moved: {broken}; nothing was changed") from broken
+        return moved
+
+    def sessions(self) -> list[str]:
+        """Ids by time of their first record."""
+        with self._reading():
+            found = self._db.execute("SELECT session FROM journal WHERE seq = 1 ORDER BY at").fetchall()
+        return [row[0] for row in found]
+
+    def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
+        where, values, order = ["1"], list[str](), "at, session, seq"
+        if session is not None:
+            where, values, order = ["session = ?"], [session], "seq"
+        if kinds:
+            where.append(f"kind IN ({','.join('?' * len(kinds))})")
+            values += kinds
+        filters = " AND ".join(where)
+        query = f"SELECT session, seq, at, body FROM journal WHERE {filters} ORDER BY {order}"  # noqa: S608 - only placeholders are put in
+        with self._reading():
+            for row in self._db.execute(query, values):  # noqa: UP028 - `yield from` would close the cursor after its database
+                yield row
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as broken:
+            raise StoreFault(f"the journal cannot be read: {broken}; restore it from a copy, or recover it") from broken
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+
+def format_of(db: sqlite3.Connection, path: Path) -> int:
+    """The format of a file: 0 for an empty one. Raises StoreFault for a newer one and for a foreign one."""
+    application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if application == APPLICATION:
+        if version > STORE_FORMAT:
+            raise newer(str(path), version, STORE_FORMAT)
+        return int(version)
+    tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")]
+    if application == version == 0 and not tables:
+        return 0
+    columns = [row[1] for row in db.execute("PRAGMA table_info(journal)")]
+    if application == version == 0 and tables == ["journal"] and columns == _COLUMNS:
+        return 1  # the first format had no number
+    raise StoreFault(
+        f"{path} is another program's database, not a journal: move it away, or set HARNESS_STATE_DIR; "
+        "nothing was changed"
+    )
+
+
+def _unopened(path: Path, broken: Exception) -> str:
+    if isinstance(broken, sqlite3.DatabaseError) and "not a database" in str(broken):
+        return f"{path} is no database, or its beginning is damaged: restore it from a copy; nothing was changed"
+    if isinstance(broken, sqlite3.DatabaseError) and "malformed" in str(broken):
+        return f"{path} is damaged ({broken}): restore it from a copy, or recover it; nothing was changed"
+    return f"the journal {path} cannot be opened: {broken}; nothing was changed"
