@@ -61,6 +61,9 @@ class Book:
     def about_words(self, words: Sequence[str | None]) -> Iterator[Finding]:
         """What rules say of a command."""
         yield from map(_policy, self.index.about_words(words))
+        for rule in self.index.perhaps_words(words):
+            yield Finding(Verdict.ASK, f"policy:it could be {rule.text}")
+            break
         yield from (
             said(rule, origin) for rule, origin in self.standing if _names_words(rule) and fits_words(rule, words)
         )

@@ -106,7 +106,14 @@ def fits_words(rule: Rule, words: Sequence[str | None]) -> bool:
     pattern = words_of(rule.program)
     if rule.decision == "allow":
         return _is(pattern, words)
-    return _begins(pattern, words)
+    return _begins(pattern, words, unknown=False)
+
+
+def could_fit(rule: Rule, words: Sequence[str | None]) -> bool:
+    """Whether a strict rule would cover the command if its unknown words were what the rule names."""
+    if None not in words or rule.decision == "allow":
+        return False
+    return _begins(words_of(rule.program or rule.exactly), words, unknown=True)
 
 
 def _is(pattern: tuple[str, ...], words: Sequence[str | None]) -> bool:
@@ -119,18 +126,26 @@ def _is(pattern: tuple[str, ...], words: Sequence[str | None]) -> bool:
     return all(fnmatchcase(word or "", sign) for word, sign in zip(words, fixed, strict=False))
 
 
-def _begins(pattern: Sequence[str], words: Sequence[str | None]) -> bool:
-    """Whether the command could begin so; options between, with or without a value, do not hide it."""
-    if not pattern or pattern == ("*",):
-        return True
-    if not words:
-        return False
-    word, rest = words[0], words[1:]
-    if word is None or _same(word, pattern[0]):
-        return _begins(pattern[1:], rest) or (word is None and _begins(pattern, rest))
-    if not word.startswith("-"):
-        return False
-    return _begins(pattern, rest) or _begins(pattern, rest[1:])
+def _begins(pattern: Sequence[str], words: Sequence[str | None], *, unknown: bool) -> bool:
+    """Whether the command begins so; options between, with or without a value, do not hide it."""
+    places = {0}  # where the next word of the pattern may stand
+    for sign in pattern if pattern != ("*",) else ():
+        places = _past_options(words, places)
+        if unknown and any(i < len(words) and words[i] is None for i in places):
+            return True
+        places = {i + 1 for i in places if i < len(words) and _same(words[i] or "", sign)}
+    return bool(places)
+
+
+def _past_options(words: Sequence[str | None], places: set[int]) -> set[int]:
+    found, waiting = set(places), list(places)
+    while waiting:
+        i = waiting.pop()
+        if i < len(words) and (words[i] or "").startswith("-"):
+            new = {i + 1, i + 2} - found
+            found |= new
+            waiting += new
+    return found
 
 
 def _same(word: str, sign: str) -> bool:
@@ -176,15 +191,22 @@ class Index:
 
     def about_words(self, words: Sequence[str | None]) -> Iterator[Rule]:
         """Rules that cover a command."""
+        for rule in self._near(words):
+            if fits_words(rule, words):
+                yield rule
+
+    def perhaps_words(self, words: Sequence[str | None]) -> Iterator[Rule]:
+        """Strict rules that would cover a command, should its unknown words be what they name."""
+        if None in words:
+            yield from (rule for rule in self._near(words) if could_fit(rule, words))
+
+    def _near(self, words: Sequence[str | None]) -> Iterator[Rule]:
         first = words[0] if words else ""
         if first is None:  # it could be any program
-            every = (rule for bucket in self._words.values() for rule in bucket)
-            yield from (rule for rule in every if rule.decision != "allow" and fits_words(rule, words))
+            yield from (rule for bucket in self._words.values() for rule in bucket)
             return
-        for bucket in (self._words.get(first.rpartition("/")[2]), self._words.get("")):
-            for rule in bucket or ():
-                if fits_words(rule, words):
-                    yield rule
+        yield from self._words.get(first.rpartition("/")[2], ())
+        yield from self._words.get("", ())
 
     def about_path(self, path: str) -> Iterator[Rule]:
         """Rules that cover a resolved path. Strict ones do not mind case."""

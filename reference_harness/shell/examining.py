@@ -19,6 +19,7 @@ from reference_harness.shell.words import PIPE, Word
 from reference_harness.verdicts import Finding, Verdict, strictest
 
 _MOST_FOLDERS = 16
+_MOST_WORDS = 32  # of a command that another may run
 
 
 @dataclass
@@ -190,8 +191,10 @@ class _Part:
         if self.name in keeps.programs and not {(text or "").partition("=")[0] for text in self.texts} & keeps.except_:
             return
         for i in range(1, len(self.texts)):
-            yield from self.book.about_words(self.texts[i:]) if self.texts[i] is not None else ()
-        if self.name in opaque or self.texts[0] is None or self.name in keeps.programs:
+            yield from self.book.about_words(self.texts[i : i + _MOST_WORDS]) if self.texts[i] is not None else ()
+        if self.texts[0] is None:
+            yield from _named(self.reading.tokens, self.book)
+        if self.name in opaque or self.name in keeps.programs:
             for word in self.command.words:
                 yield from _named(Reading(word.text or word.raw).tokens, self.book)
 
@@ -232,7 +235,7 @@ def _named(tokens: list[str], book: Book) -> Iterator[Finding]:
     denied = book.denied()
     for i, token in enumerate(tokens):
         for rule in denied.get(token.rpartition("/")[2], ()) if denied else ():
-            if fits_words(rule, tokens[i:]):
+            if fits_words(rule, tokens[i : i + _MOST_WORDS]):
                 yield Finding(Verdict.DENY, f"policy:{rule.text}")
 
 

@@ -47,7 +47,7 @@ def _inside(command: Command, reading: Reading, depth: int) -> list[Command] | N
     if name == "find":
         return _find(command)
     if name == "command" and any(word.text in ("-v", "-V") for word in command.words[1:2]):
-        return []  # it only says where a program is
+        return [Command((Word("type"), *command.words[2:]))]  # it only says where a program is
     return _wrapped(command, reading)
 
 
