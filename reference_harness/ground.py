@@ -58,19 +58,24 @@ class Book:
         """The standing answers, indexed; None if there are none."""
         return Index((rule for rule, _ in self.standing), self.ground.cwd) if self.standing else None
 
-    def about_words(self, words: Sequence[str | None]) -> Iterator[Finding]:
-        """What rules say of a command."""
-        yield from map(_policy, self.index.about_words(words))
+    def policy(self, rule: Rule) -> Finding:
+        """What a rule of the policy says."""
+        return Finding(Verdict[rule.decision.upper()], f"policy:{self.index.text_of(rule)}")
+
+    def about_words(self, words: Sequence[str | None], *, moved: bool = False) -> Iterator[Finding]:
+        """What rules say of a command. `moved`: it may run in another folder, where no yes of an approver holds."""
+        yield from map(self.policy, self.index.about_words(words))
         for rule in self.index.perhaps_words(words):
             yield Finding(Verdict.ASK, f"policy:it could be {rule.text}")
             break
-        yield from (
-            said(rule, origin) for rule, origin in self.standing if _names_words(rule) and fits_words(rule, words)
-        )
+        for rule, origin in self.standing:
+            lost = moved and rule.decision == "allow"
+            if _names_words(rule) and not lost and fits_words(rule, words):
+                yield said(rule, origin)
 
     def about_path(self, path: str) -> Iterator[Finding]:
         """What rules say of a resolved path."""
-        yield from map(_policy, self.index.about_path(path))
+        yield from map(self.policy, self.index.about_path(path))
         if self.answers:
             yield from (said(rule, "standing") for rule in self.answers.about_path(path))
 
@@ -91,10 +96,6 @@ def as_rules(decision: Decision) -> tuple[Rule, ...]:
 
 def _names_words(rule: Rule) -> bool:
     return bool(rule.program or rule.exactly)
-
-
-def _policy(rule: Rule) -> Finding:
-    return said(rule, "policy")
 
 
 def said(rule: Rule, origin: str) -> Finding:

@@ -127,6 +127,9 @@ def matcher(pattern: str, cwd: str) -> re.Pattern[str]:
     return re.compile(body + BELOW, re.DOTALL)
 
 
+_ESCAPED = r"\\\1"
+
+
 def _split(pattern: str) -> tuple[str, str, str]:
     """The leading folders without a glob, the slash, the rest."""
     found = _GLOB.search(pattern)
@@ -140,7 +143,10 @@ def _piece(piece: str) -> str:
     fixed = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     if piece in fixed:
         return fixed[piece]
-    return piece if re.fullmatch(r"\[[^\]]+\]", piece) else re.escape(piece)
+    if not re.fullmatch(r"\[[^\]]+\]", piece):
+        return re.escape(piece)
+    sign, inner = ("^", piece[2:-1]) if piece[1] in "!^" and len(piece) > 3 else ("", piece[1:-1])
+    return f"[{sign}{re.sub(r'([^A-Za-z0-9_-])', _ESCAPED, inner)}]"
 
 
 def strings(value: object, left: int = 200) -> Iterator[str]:

@@ -111,7 +111,7 @@ def _of_config(tool: ToolInfo, config: Config) -> list[Finding]:
 
 def _of_tool(book: Book) -> list[Finding]:
     """Rules and standing answers about every call of the tool."""
-    found = [said(rule, "policy") for rule in book.index.always]
+    found = [book.policy(rule) for rule in book.index.always]
     found += [said(rule, origin) for rule, origin in book.standing if rule.is_whole]
     if any(decision.tool == book.tool.name and book.is_void(decision) for decision in book.ground.standing):
         found.append(Finding(Verdict.ASK, "standing:void, the tool's definition changed"))
@@ -119,7 +119,7 @@ def _of_tool(book: Book) -> list[Finding]:
 
 
 def _of_arguments(call: Call, book: Book) -> list[Finding]:
-    return [said(rule, "policy") for rule in book.index.about_arguments(call.arguments)]
+    return [book.policy(rule) for rule in book.index.about_arguments(call.arguments)]
 
 
 # -- the parts of a call -----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from reference_harness.registry import ToolInfo
 
 SHELL = "shell"
 _SIGNS = frozenset("*?[")
+_SIGN = re.compile(r"[*?\[]")
 _FIXED = re.compile(r"(?:[\w/@%+=:,~]|-|\\.)*")
 
 
@@ -164,7 +165,8 @@ class Index:
         self._words: dict[str, list[Rule]] = {}
         self._folders: dict[str, list[Rule]] = {}
         self._values: dict[tuple[str, str], list[Rule]] = {}
-        self._keys: dict[str, None] = {}
+        self._lengths: dict[str, set[int]] = {}  # argument -> lengths of the texts its rules begin with
+        self._texts: dict[int, str] = {}
         self._cwd = cwd
         for rule in rules:
             self._place(rule)
@@ -179,10 +181,17 @@ class Index:
                 self._folders.setdefault(fold(_trunk(matcher(pattern, self._cwd).pattern)), []).append(rule)
         elif rule.arguments:
             key, sign = next(iter(rule.arguments.items()))
-            self._keys[key] = None
-            self._values.setdefault((key, _literal(sign.partition(" ")[0]).casefold()), []).append(rule)
+            fixed = _plain(_SIGN.split(sign)[0])
+            self._lengths.setdefault(key, set()).add(len(fixed))
+            self._values.setdefault((key, fixed), []).append(rule)
         else:
             self.always.append(rule)
+
+    def text_of(self, rule: Rule) -> str:
+        """The text of one of its rules, made once."""
+        if id(rule) not in self._texts:
+            self._texts[id(rule)] = rule.text
+        return self._texts[id(rule)]
 
     @property
     def has_paths(self) -> bool:
@@ -230,23 +239,23 @@ class Index:
 
     def about_arguments(self, arguments: Mapping[str, Any]) -> Iterator[Rule]:
         """Rules whose arguments all fit. An argument that is not text is judged as its JSON."""
-        for key in self._keys:
-            if key in arguments:
-                yield from self._about_value(key, arguments)
+        for key, lengths in self._lengths.items():
+            text = _plain(as_text(arguments[key])) if key in arguments else ""
+            for length in lengths if key in arguments else ():
+                for rule in self._values.get((key, text[:length]), ()):
+                    if all(name in arguments and _value_fits(rule, name, arguments) for name in rule.arguments):
+                        yield rule
 
-    def _about_value(self, key: str, arguments: Mapping[str, Any]) -> Iterator[Rule]:
-        words = as_text(arguments[key]).casefold().split(None, 1)
-        for first in {words[0] if words else "", ""}:
-            for rule in self._values.get((key, first), ()):
-                if all(name in arguments and _value_fits(rule, name, arguments) for name in rule.arguments):
-                    yield rule
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _value_fits(rule: Rule, name: str, arguments: Mapping[str, Any]) -> bool:
     text, sign = as_text(arguments[name]), rule.arguments[name]
     if rule.decision == "allow":
         return fnmatchcase(text, sign)
-    return fnmatchcase(text, sign) or fnmatchcase(" ".join(text.casefold().split()), sign.casefold())
+    return fnmatchcase(text, sign) or fnmatchcase(_plain(text), sign.casefold())
 
 
 def as_text(value: Any) -> str:

@@ -19,7 +19,9 @@ RULES = (
 CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n[user]\n\tname = x\n"
 
 
-def tool(name: str = "shell", risk: str = "destructive", paths: tuple[str, ...] = (), source: Source = BUILTIN) -> ToolInfo:
+def tool(
+    name: str = "shell", risk: str = "destructive", paths: tuple[str, ...] = (), source: Source = BUILTIN
+) -> ToolInfo:
     return ToolInfo(name, "", {"type": "object"}, source, risk, False, f"digest of {name}", paths)
 
 

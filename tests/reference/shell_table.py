@@ -104,7 +104,7 @@ a npm test
 a make all && ls | make check
 a env make all
 a set -euo pipefail@NL@make all
-? 
+? @NONE@
 ? # only a comment
 ? rmdir sub
 ? unlink a.txt
@@ -459,7 +459,15 @@ D STATE=@STATE@ unknown --into=@STATE@/x
 """
 
 
-SIGNS = {"@NL@": "\n", "@CR@": "\r", "@NUL@": "\0", "@NBSP@": "\u00a0", "@RLO@": "\u202e", "@ZW@": "\u200b"}
+SIGNS = {
+    "@NL@": "\n",
+    "@CR@": "\r",
+    "@NUL@": "\0",
+    "@NBSP@": "\u00a0",
+    "@RLO@": "\u202e",
+    "@ZW@": "\u200b",
+    "@NONE@": "",
+}
 
 
 def rows() -> list[tuple[str, str]]:

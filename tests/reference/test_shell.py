@@ -40,7 +40,7 @@ JOINTS = ["{b}; {d}", "{d}; {b}", "{b} && {d}", "{d} || {b}", "{b} | {d}", "{d} 
           "if {b}; then {d}; fi", "while {b}; do {d}; done", "for i in 1; do {b}; {d}; done", "({b}; {d})", "{{ {d}; {b}; }}",
           "{b} && ({d})", "! {d} || {b}", "cd sub && {d} && {b}"]  # fmt: skip
 NESTS = ["echo $({})", "echo `{}`", 'echo "$({})"', "cat <({})", "({})", "{{ {}; }}", "f() {{ {}; }}; f", "echo ${{x:-$({})}}",
-         "cat <<EOF\n$({})\nEOF", "x=$({})", "[ -n \"$({})\" ]", "case x in x) {};; esac", "ls > >({})", "coproc {}"]  # fmt: skip
+         "cat <<EOF\n$({})\nEOF", "x=$({})", '[ -n "$({})" ]', "case x in x) {};; esac", "ls > >({})", "coproc {}"]  # fmt: skip
 WRAPS = ["env {}", "env A=1 {}", "nice {}", "nice -n 5 {}", "timeout 5 {}", "time {}", "nohup {}", "stdbuf -oL {}", "sudo {}",
          "command {}", "exec {}", "setsid {}", "sudo -u me env B=2 timeout -k 1 2 {}", "A=1 {}", "xargs {}", "busybox {}",
          "unheard-of {}", "unheard-of -v -- {}", "strace -f {}"]  # fmt: skip
@@ -66,7 +66,10 @@ def test_nesting_never_makes_it_looser(bench, harm, nests):
     assert verdict(bench, line) >= verdict(bench, harm)
 
 
-@given(st.sampled_from(["rm x", "wipe x", "git push", "npm publish"]), st.lists(st.sampled_from(WRAPS), min_size=1, max_size=4))
+@given(
+    st.sampled_from(["rm x", "wipe x", "git push", "npm publish"]),
+    st.lists(st.sampled_from(WRAPS), min_size=1, max_size=4),
+)
 def test_wrapping_never_makes_it_looser(bench, harm, wraps):
     line = harm
     for wrap in wraps:
@@ -125,7 +128,9 @@ def test_a_line_over_64_kilobytes_asks_and_hides_no_denied_program(bench):
     assert verdict(bench, f"{long}; rm x") is Verdict.DENY
 
 
-@pytest.mark.parametrize("text", ["(" * 20_000, "$(" * 9_000, "sh -c " * 9_000, "a;" * 30_000, "git -a " * 9_000, "rm -a " * 9_000])
+@pytest.mark.parametrize(
+    "text", ["(" * 20_000, "$(" * 9_000, "sh -c " * 9_000, "a;" * 30_000, "git -a " * 9_000, "rm -a " * 9_000]
+)
 def test_a_hostile_line_is_judged_in_time(bench, text):
     import time
 
@@ -161,5 +166,13 @@ def test_what_an_always_would_save_is_the_very_commands(bench):
     assert ruling.grant.splitlines() == [
         '{decision = "allow", exactly = "npm publish"}', '{decision = "allow", exactly = "npm install x"}',
     ]  # fmt: skip
-    for never in ("npm publish > a.txt", "npm $x", "sudo npm publish", "git push", "cat /etc/passwd", "npm *", "npm publish; eval x"):
+    for never in (
+        "npm publish > a.txt",
+        "npm $x",
+        "sudo npm publish",
+        "git push",
+        "cat /etc/passwd",
+        "npm *",
+        "npm publish; eval x",
+    ):
         assert bench.shell(never).grant == "", never
