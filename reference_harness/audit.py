@@ -9,12 +9,12 @@ from reference_harness.errors import UsageFault
 from reference_harness.records import Call, Decided, Decision, Entry, Replied
 from reference_harness.stores import Store, check_id
 
-_FILTERS = ("tool", "verdict", "handler", "who", "scope", "call")
-KEYS = {*_FILTERS, "sessionId", "decision", "agent", "since", "until"}
+_FILTERS = ("tool", "verdict", "handler", "who", "scope", "call", "agent", "mode")
+KEYS = {*_FILTERS, "sessionId", "decision", "since", "until"}
 
 
 def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Decisions by sessionId, tool, decision (or verdict), handler, who, scope, call, agent and time."""
+    """Decisions by sessionId, tool, decision (or verdict), handler, who, scope, call, agent, mode, time."""
     if unknown := set(asked) - KEYS:
         raise UsageFault(f"the audit trail has no filter {sorted(unknown)}: known are {sorted(KEYS)}")
     wanted = {name: asked[name] for name in _FILTERS if name in asked}
@@ -32,14 +32,14 @@ def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _fits(decision: Decision, entry: Entry, asked: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     in_time = asked.get("since", entry.at) <= entry.at <= asked.get("until", entry.at)
-    agent = asked.get("agent", "main") == "main"
-    return in_time and agent and all(getattr(decision, name) == value for name, value in wanted.items())
+    return in_time and all(getattr(decision, name) == value for name, value in wanted.items())
 
 
 def _shown(session: str, entry: Entry, decision: Decision, call: Call | None) -> dict[str, Any]:
     return {
-        "sessionId": session, "seq": entry.seq, "at": entry.at, "agent": "main", "toolCallId": decision.call,
+        "sessionId": session, "seq": entry.seq, "at": entry.at, "agent": decision.agent, "toolCallId": decision.call,
         "tool": decision.tool, "arguments": call.arguments if call else None, "argumentsHash": decision.digest,
         "decision": decision.verdict, "rule": decision.rule, "handler": decision.handler, "who": decision.who,
-        "scope": decision.scope, "because": decision.because,
+        "scope": decision.scope, "because": decision.because, "mode": decision.mode, "grant": decision.grant,
+        "places": list(decision.places),
     }  # fmt: skip

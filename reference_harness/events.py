@@ -43,6 +43,7 @@ class Question:
     rule: str
     may_stand: bool
     again: bool
+    grant: str = ""  # the exact rules that an "always" would save, one a line
 
 
 class Client(Protocol):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import instructions
+from reference_harness import instructions, policy
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
+from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
+from reference_harness.paths import protected, state_folder
 from reference_harness.records import (
     Config,
     Configured,
@@ -27,14 +28,6 @@ from reference_harness.settings import merge
 from reference_harness.stores import Store, check_id, open_store
 
 
-def state_folder() -> Path:
-    """HARNESS_STATE_DIR, else the user's state folder."""
-    if given := os.environ.get("HARNESS_STATE_DIR"):
-        return Path(given)
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "reference-harness"
-
-
 class Harness:
     """Opens and loads sessions over one store and one model. Nothing is opened before it is needed."""
 
@@ -43,6 +36,7 @@ class Harness:
         self._model = model
         self._store = store
         self._clients = HttpClients()
+        self._grants = Grants()
         self.sessions: dict[str, Session] = {}
 
     @property
@@ -98,6 +92,8 @@ class Harness:
 
     async def _start(self, session: Session, servers: Sequence[Server]) -> Session:
         try:
+            more = (self._folder,) if self._folder else ()
+            session.load_rules(policy.load(), self._grants, protected(*more))
             session.instructions, notes = instructions.load(session.settings.cwd)
             session.journal.note(*notes)
             await session.connect(servers, self._clients)

@@ -76,7 +76,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a call may run or not: the object the audit trail is made of.
 
-    verdict: allow, deny or cancelled. scope: once or session. handler: automatic or interactive.
+    verdict: allow, deny or cancelled. scope: once, session or always. handler: automatic or interactive.
     """
 
     call: str
@@ -89,6 +89,10 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     scope: str
     because: str
     definition: str = ""
+    grant: str = ""  # the rules, as they were shown, that hold from here on (scope session or always)
+    places: tuple[str, ...] = ()  # what its paths resolved to
+    mode: str = ""
+    agent: str = "main"
 
 
 class ToolNote(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,6 +102,8 @@ class ToolNote(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str
     risk: str
     digest: str
+    tier: str = "plugin"
+    paths: tuple[str, ...] = ()
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag=str.lower):
@@ -276,10 +282,26 @@ class Recovered(Record, frozen=True, omit_defaults=True):
     because: str
 
 
+class RulesLoaded(Record, frozen=True, omit_defaults=True):
+    """The operator's policy, whole, and the saved grants for this workspace, from here on."""
+
+    digest: str
+    source: str
+    text: str
+    grants: tuple[Decision, ...] = ()
+
+
+class GrantLost(Record, frozen=True, omit_defaults=True):
+    """An answer that was to hold for always could not be saved: it held for its call alone."""
+
+    call: str
+    error: str
+
+
 AnyRecord = (
     Opened | Configured | ContextLoaded | ToolsRegistered | PoolAssembled | SourceFailed | Resumed | Prompted
     | Proceeded | Requested | Replied | ReplyLost | Asked | Decided | Started | Finished | Closed | Compacted
-    | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered
+    | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered | RulesLoaded | GrantLost
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ class Source:
     name: str
     origin: str
     trusted: bool = True
+    tier: str = "plugin"  # builtin, plugin or skill
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ToolInfo:
     risk: str
     idempotent: bool
     digest: str
+    paths: tuple[str, ...] = ()  # the arguments that are paths
 
 
 def read_risk(annotations: Any, *, trusted: bool = True) -> str:

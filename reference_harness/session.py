@@ -11,9 +11,12 @@ from reference_harness import compaction, loop
 from reference_harness.budget import Budget, check_limits
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Happened, Silent, Stop
+from reference_harness.grants import Grants
+from reference_harness.ground import Ground
 from reference_harness.journal import Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
+from reference_harness.policy import Policy
 from reference_harness.pool import Pool, assemble
 from reference_harness.records import (
     Call,
@@ -22,9 +25,11 @@ from reference_harness.records import (
     Configured,
     Decided,
     Decision,
+    GrantLost,
     PoolAssembled,
     Proceeded,
     Prompted,
+    RulesLoaded,
     SessionClosed,
     SourceFailed,
     ToolNote,
@@ -58,6 +63,8 @@ class Session:
         self.pool: Pool = assemble(self.registry, ())
         self.instructions = ""
         self.compact_soon = False
+        self.grants = Grants()
+        self.protected: tuple[str, ...] = ()
         self._lease = lease
         self._connections: dict[str, Connection] = {}
         self._running: asyncio.Task[Any] | None = None
@@ -143,9 +150,40 @@ class Session:
 
     # -- what the operator sets ----------------------------------------------------------------------------------
 
+    def load_rules(self, policy: Policy, grants: Grants, protected: tuple[str, ...]) -> None:
+        """Take the operator's policy and the saved grants. Raises UsageFault if the mode is not one of the policy's."""
+        policy.mode_for(self.settings.config.mode)
+        self.grants, self.protected = grants, protected
+        self._note_rules(policy)
+
+    def _note_rules(self, policy: Policy) -> None:
+        held = self.grants.of(self.settings.cwd)
+        if (policy, held) != (self.settings.policy, self.settings.grants):
+            self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, held))
+
+    def ground(self, call: Call) -> Ground:
+        """What a decision on this call stands on, now. A grant that was revoked meanwhile no longer counts."""
+        self._note_rules(self.settings.policy)
+        settings = self.settings
+        return Ground(
+            settings.config, settings.policy, settings.mode, settings.answers(call.tool), settings.cwd or "/",
+            self.workflow.doubtful(call.tool, call.digest), self.protected,
+        )  # fmt: skip
+
+    def keep(self, decision: Decision) -> None:
+        """Save an answer for always; it is on record before it is saved."""
+        self.journal.commit()
+        try:
+            self.grants.save(decision, self.settings.cwd, self.id)
+        except (OSError, UsageFault) as error:
+            self.journal.note(GrantLost(decision.call, str(error)))
+        self._note_rules(self.settings.policy)
+
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""
-        self.journal.commit(Configured(merge(self.settings.config, given)))
+        config = merge(self.settings.config, given)
+        self.settings.policy.mode_for(config.mode)
+        self.journal.commit(Configured(config))
 
     def set_limits(self, limits: Mapping[str, Any]) -> None:
         """Replace all limits."""
@@ -168,7 +206,9 @@ class Session:
                 continue
             for raw in connection.listing:
                 self.registry.add(raw, connection.server.source)
-        notes = tuple(ToolNote(t.name, t.source.name, t.risk, t.digest) for t in self.registry.tools())
+        notes = tuple(
+            ToolNote(t.name, t.source.name, t.risk, t.digest, t.source.tier, t.paths) for t in self.registry.tools()
+        )
         self.journal.note(ToolsRegistered(notes))
         self.assemble_pool()
 

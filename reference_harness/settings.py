@@ -10,18 +10,40 @@ import msgspec
 
 from reference_harness.budget import check_limits
 from reference_harness.errors import UsageFault
-from reference_harness.records import Compaction, Config, Configured, Decided, Decision, Entry, Limits, Opened
-
-MODES = ("ask",)
+from reference_harness.modes import MODES
+from reference_harness.policy import EMPTY, Policy, parse
+from reference_harness.records import (
+    Compaction,
+    Config,
+    Configured,
+    Decided,
+    Decision,
+    Entry,
+    Limits,
+    Opened,
+    RulesLoaded,
+)  # fmt: skip
 
 
 @dataclass
 class Settings:
-    """What the operator set, and the standing answers of the approver."""
+    """What the operator set, and the standing answers of the approver, by tool. `grants`: those saved for always."""
 
     cwd: str = ""
     config: Config = field(default_factory=Config)
-    standing: dict[str, Decision] = field(default_factory=dict)
+    policy: Policy = EMPTY
+    standing: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
+    grants: tuple[Decision, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """The mode in force. One that the policy no longer allows is replaced by the strictest."""
+        mode = self.config.mode or self.policy.mode
+        return mode if mode in self.policy.modes else "plan"
+
+    def answers(self, tool: str) -> tuple[Decision, ...]:
+        """What an approver said of the tool for more than one call."""
+        return self.standing.get(tool, ()) + tuple(each for each in self.grants if each.tool == tool)
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -31,7 +53,15 @@ class Settings:
             case Configured(config=config):
                 self.config = config
             case Decided(decision=decision) if decision.scope == "session":
-                self.standing[decision.tool] = decision
+                older = self.standing.get(decision.tool, ())
+                self.standing[decision.tool] = (*(each for each in older if not _replaces(decision, each)), decision)
+            case RulesLoaded(text=text, source=source, grants=grants):
+                self.policy, self.grants = parse(text, source) if text else EMPTY, grants
+
+
+def _replaces(new: Decision, old: Decision) -> bool:
+    """Whether an answer takes the place of an older one: of the same rules, or given for a tool that has changed."""
+    return new.grant == old.grant or (new.verdict == old.verdict == "allow" and new.definition != old.definition)
 
 
 def merge(old: Config, given: Any) -> Config:

@@ -12,7 +12,7 @@ from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
-from reference_harness.permissions import Answer, Verdict, answered, automatic, judge, may_stand
+from reference_harness.permissions import Answer, Verdict, answered, automatic, judge, still_holds
 from reference_harness.records import (
     Asked,
     Closed,
@@ -84,16 +84,23 @@ class Turn:
         self._close(view, "cancelled", LIMIT.format(limit="calls"))
 
     async def _allowed(self, view: CallView) -> bool:
-        call, settings = view.call, self.session.settings
-        tool = self.session.pool.tools[call.tool]
-        doubtful = self.session.workflow.doubtful(call.tool, call.digest)
-        verdict, rule = judge(tool, settings.config, settings.standing.get(call.tool), doubtful=doubtful)
-        if verdict is Verdict.ASK:
-            question = Question(call, tool.source.name, tool.risk, rule, may_stand(rule), again=view.asked > 0)
-            decision = answered(call, tool, rule, await self._ask(question))
+        call, session = view.call, self.session
+        tool = session.pool.tools[call.tool]
+        ruling = judge(tool, call, session.ground(call))
+        if ruling.verdict is Verdict.ASK:
+            grant = ruling.grant
+            question = Question(call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant)
+            answer = await self._ask(question)
+            if answer.verdict == "allow" and (
+                changed := still_holds(call, ruling, judge(tool, call, session.ground(call)))
+            ):
+                answer = Answer("deny", who="policy", because=changed)
+            decision = answered(call, tool, ruling, answer)
         else:
-            decision = automatic(call, verdict, rule)
+            decision = automatic(call, ruling)
         self.journal.note(Decided(decision))
+        if decision.scope == "always":
+            session.keep(decision)
         if decision.verdict != "allow":
             self._close(view, "refused", REFUSED.format(because=decision.because))
         return decision.verdict == "allow"

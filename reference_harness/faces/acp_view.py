@@ -93,6 +93,7 @@ def _progress(id_: str, status: Any, text: str = "", *, in_doubt: bool = False) 
 def asked_call(question: Question) -> schema.ToolCallUpdate:
     """The call as the approver sees it: whole, tool and arguments."""
     meta = {"tool": question.call.tool, "source": question.source, "risk": question.risk, "rule": question.rule}
+    meta |= {"grant": question.grant} if question.grant else {}
     return schema.ToolCallUpdate(
         tool_call_id=question.call.id, title=title(question.call), kind="other", status="pending",
         raw_input=question.call.arguments,
@@ -103,10 +104,18 @@ def asked_call(question: Question) -> schema.ToolCallUpdate:
 def options(question: Question) -> list[schema.PermissionOption]:
     """The answers on offer: an "always" only where it could hold."""
     return [
-        schema.PermissionOption(option_id=kind, name=name, kind=kind)  # type: ignore[arg-type]
+        schema.PermissionOption(option_id=kind, name=_label(name, kind, question), kind=kind)  # type: ignore[arg-type]
         for kind, (name, _, always) in OPTIONS.items()
         if question.may_stand or not always or kind == "reject_always"
     ]
+
+
+def _label(name: str, kind: str, question: Question) -> str:
+    """What an answer is for. Where "always" is about less than the tool, the label is the very rules it would save."""
+    part = kind.endswith("_always") and (
+        "exactly = " in question.grant or ("paths = " in question.grant and kind == "allow_always")
+    )
+    return f"{name.split(maxsplit=1)[0]} for the session: {visible(question.grant)}" if part else name
 
 
 def answer_of(response: schema.RequestPermissionResponse, question: Question) -> Answer:

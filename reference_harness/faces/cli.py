@@ -14,6 +14,7 @@ from typing import Any
 
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Piece, Question, Stop
+from reference_harness.faces import commands_rules
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("--kind", action="append", default=[])
     verify = _command(commands, "verify", _verify, "check a session's journal against its own rules")
     verify.add_argument("session")
+    commands_rules.add(commands)
     _command(commands, "acp", _acp, "speak the Agent Client Protocol on stdin and stdout")
     return parser
 

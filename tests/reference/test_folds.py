@@ -12,7 +12,7 @@ from scripted import breach
 from reference_harness.budget import Budget, settle_usage
 from reference_harness.compaction import cut_at
 from reference_harness.errors import LimitHit
-from reference_harness.permissions import Verdict, judge
+from reference_harness.permissions import Ground, Verdict, judge
 from reference_harness.pool import assemble, matches
 from reference_harness.records import (
     Call,
@@ -148,10 +148,11 @@ def test_a_longer_exclude_never_gives_a_larger_pool(exclude, more):
 def test_the_strictest_rule_wins_in_every_order(order, present):
     tool = registry("bash").get("bash")
     config = Config(**{name: ("bash",) for name in order if name in present})
-    verdict, rule = judge(tool, config, None, doubtful=False)
-    assert verdict.name.lower() == min(present, key=["deny", "ask", "allow"].index)
-    assert rule.endswith("bash")
-    assert judge(tool, Config(), None, doubtful=False)[0] is Verdict.ASK
+    call = Call("c", "bash", {}, digest_of({}))
+    ruling = judge(tool, call, Ground(config))
+    assert ruling.verdict.name.lower() == min(present, key=["deny", "ask", "allow"].index)
+    assert ruling.rule.endswith("bash")
+    assert judge(tool, call, Ground()).verdict is Verdict.ASK
 
 
 @given(st.lists(st.dictionaries(

@@ -1,0 +1,138 @@
+"""The operator's policy: `harness.toml` in the configuration folder, never in a workspace.
+
+    [permissions]
+    mode = "ask"                    # ask, plan, auto or bypass
+    modes = ["ask", "plan"]         # those a session may have; without it, all
+
+    [[rule]]
+    decision = "deny"               # deny beats ask beats allow, in any order
+    program = "git push"
+
+    [[rule]]
+    decision = "allow"
+    tool = "db__query"
+    arguments = { sql = "SELECT *" }
+
+A file that cannot be read, or says something that is not understood, is an error and never an empty policy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reference_harness.errors import UsageFault
+from reference_harness.modes import DEFAULT, MODES
+from reference_harness.paths import config_file
+from reference_harness.pool import matches
+from reference_harness.registry import ToolInfo
+from reference_harness.rules import Index, Rule, as_toml, check_rule
+
+# Tables of the same file that others read; any other name is a mistake, and mistakes are not ignored.
+ELSEWHERE = frozenset(
+    {"agents", "budget", "compaction", "handlers", "limits", "mcp", "model", "sandbox", "store", "telemetry", "tools",
+     "verification", "verify"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Rules and modes. `text` is the file as it was read, kept for the record; `source` where it was."""
+
+    rules: tuple[Rule, ...] = ()
+    mode: str = DEFAULT
+    modes: tuple[str, ...] = MODES
+    text: str = ""
+    source: str = ""
+    _indexes: dict[tuple[str, str], Index] = field(default_factory=dict, compare=False, repr=False)
+
+    def index(self, tool: ToolInfo, cwd: str) -> Index:
+        """The rules that could be about this tool, ready to be looked up. Found once for each tool and folder."""
+        key = (tool.digest or repr(tool), cwd)
+        if key not in self._indexes:
+            self._indexes[key] = Index((rule for rule in self.rules if is_about(rule, tool)), cwd)
+        return self._indexes[key]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the text; empty for no policy."""
+        import hashlib
+
+        return hashlib.sha256(self.text.encode()).hexdigest() if self.text else ""
+
+    def mode_for(self, asked: str | None) -> str:
+        """The mode of a session that asked for one. Raises UsageFault if the policy does not have it."""
+        mode = asked or self.mode
+        if mode not in self.modes:
+            raise UsageFault(f"the policy {self.source} does not allow the mode {mode!r}: {list(self.modes)} it allows")
+        return mode
+
+
+def is_about(rule: Rule, tool: ToolInfo) -> bool:
+    """Whether a rule names the tool."""
+    return rule.tier in ("", tool.source.tier) and matches(rule.pattern, tool)
+
+
+def load(path: Path | None = None) -> Policy:
+    """Read the policy. No file is an empty policy, unless HARNESS_CONFIG names it. Raises UsageFault."""
+    where = path or config_file()
+    try:
+        text = where.read_text("utf-8")
+    except FileNotFoundError:
+        if path or os.environ.get("HARNESS_CONFIG"):
+            raise UsageFault(f"the policy {where} is not there: write it, or unset HARNESS_CONFIG") from None
+        return EMPTY
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageFault(f"the policy {where} cannot be read: {error}") from error
+    return parse(text, str(where))
+
+
+@lru_cache(maxsize=32)
+def parse(text: str, source: str) -> Policy:
+    """A policy from its text. Raises UsageFault that names the place."""
+    import tomllib  # only where there is a policy
+
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageFault(f"the policy {source} is no TOML: {error}") from error
+    if unknown := set(tables) - ELSEWHERE - {"permissions", "rule"}:
+        raise UsageFault(f"the policy {source} has tables nobody knows: {sorted(unknown)}")
+    mode, modes = _modes(tables.get("permissions", {}), source)
+    return Policy(_rules(tables.get("rule", []), source), mode, modes, text, source)
+
+
+def _modes(given: Any, source: str) -> tuple[str, tuple[str, ...]]:
+    if not isinstance(given, Mapping) or set(given) - {"mode", "modes"}:
+        raise UsageFault(f"the policy {source}: [permissions] holds `mode` and `modes`, nothing else")
+    modes = given.get("modes", list(MODES))
+    mode = given.get("mode", DEFAULT)
+    if not isinstance(modes, list) or set(map(str, modes)) - set(MODES) or mode not in modes:
+        raise UsageFault(f"the policy {source}: modes are of {list(MODES)}, and mode {mode!r} must be one of `modes`")
+    return mode, tuple(modes)
+
+
+def _rules(given: Any, source: str) -> tuple[Rule, ...]:
+    try:
+        rules = msgspec.convert(given, list[Rule])
+    except msgspec.ValidationError as error:
+        raise UsageFault(f"the policy {source}: [[rule]]: {error}") from error
+    for number, rule in enumerate(rules, 1):
+        if wrong := check_rule(rule):
+            raise UsageFault(f"the policy {source}: rule {number}: {wrong}")
+    return tuple(rules)
+
+
+def of(rules: Sequence[Rule], mode: str = DEFAULT) -> Policy:
+    """A policy from rules made in Python, as if they stood in a file. Raises UsageFault."""
+    lines = "".join(f"    {rule.text},\n" for rule in rules)
+    return parse(f"permissions = {{mode = {as_toml(mode)}}}\nrule = [\n{lines}]\n", "given in Python")
+
+
+EMPTY = Policy()

@@ -1,0 +1,117 @@
+"""A decision, judged again from what the journal holds: it comes out the same, or what changed is named.
+
+The policy, the settings, the standing answers, the mode and the tool are taken as they were on record then. Links and
+folders of the disk are taken as they are now: where they lead elsewhere, that is what changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reference_harness.errors import UsageFault
+from reference_harness.paths import protected
+from reference_harness.permissions import Ground, Ruling, Verdict, judge
+from reference_harness.records import Call, Decided, Decision, Entry, Replied, ToolNote, ToolsRegistered
+from reference_harness.registry import Source, ToolInfo, digest_of
+from reference_harness.settings import Settings
+from reference_harness.store import Store
+from reference_harness.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """`was`: what the rules said then (allow, ask, deny) and the rule. `changed`: why it comes out otherwise."""
+
+    call: str
+    decision: Decision
+    was: tuple[str, str]
+    now: tuple[str, str]
+    changed: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether the rules say the same as then."""
+        return not self.changed
+
+
+def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
+    """Judge the last decision on a call again. Raises UsageFault if the session has none on it.
+
+    `folders`: what is protected besides the usual, as for a harness whose sessions are kept elsewhere.
+    """
+    entries = store.read(session)
+    found = [
+        i for i, each in enumerate(entries) if isinstance(each.record, Decided) and each.record.decision.call == call
+    ]
+    if not found:
+        raise UsageFault(
+            f"session {session} has no decision on the call {call[:64]!r}: query the audit trail for its calls"
+        )
+    scene = _Scene(protected(*folders))
+    for entry in entries[: found[-1]]:
+        scene.apply(entry)
+    record = entries[found[-1]].record
+    assert isinstance(record, Decided)
+    return scene.judge(record.decision)
+
+
+@dataclass
+class _Scene:
+    """What a decision stood on, folded from the records before it."""
+
+    protected: tuple[str, ...]
+    settings: Settings = field(default_factory=Settings)
+    workflow: Workflow = field(default_factory=Workflow)
+    tools: dict[str, ToolNote] = field(default_factory=dict)
+    calls: dict[str, Call] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> None:
+        """Take the next entry."""
+        self.settings.apply(entry)
+        self.workflow.apply(entry)
+        match entry.record:
+            case ToolsRegistered(tools=tools):
+                self.tools = {note.name: note for note in tools}
+            case Replied(calls=calls):
+                self.calls.update((call.id, call) for call in calls)
+
+    def judge(self, decision: Decision) -> Replayed:
+        """Judge the call of a decision on what was folded so far."""
+        was = (_verdict_of(decision), decision.rule)
+        call, note = self.calls.get(decision.call), self.tools.get(decision.tool)
+        if call is None or note is None:
+            missing = "the call" if call is None else "what the tool was"
+            return Replayed(decision.call, decision, was, ("unknown", ""), (f"{missing} is not on record",))
+        ruling = judge(_tool(note), call, self._ground(decision))
+        now = (ruling.verdict.name.lower(), ruling.rule)
+        return Replayed(decision.call, decision, was, now, tuple(_changes(decision, call, was, ruling)))
+
+    def _ground(self, decision: Decision) -> Ground:
+        settings = self.settings
+        return Ground(
+            settings.config, settings.policy, decision.mode or settings.mode, settings.answers(decision.tool),
+            settings.cwd or "/", self.workflow.doubtful(decision.tool, decision.digest), self.protected,
+        )  # fmt: skip
+
+
+def _tool(note: ToolNote) -> ToolInfo:
+    source = Source(note.source, "", tier=note.tier)
+    return ToolInfo(note.name, "", {}, source, note.risk, False, note.digest, note.paths)
+
+
+def _verdict_of(decision: Decision) -> str:
+    """What the rules said: a decision that was not automatic is one that asked."""
+    return decision.verdict if decision.handler == "automatic" else Verdict.ASK.name.lower()
+
+
+def _changes(decision: Decision, call: Call, was: tuple[str, str], ruling: Ruling) -> list[str]:
+    found = []
+    if digest_of(call.arguments) != decision.digest:
+        found.append("the arguments on record are not those that were decided on")
+    if decision.places != ruling.places:
+        found.append(f"paths led to {list(decision.places)}, and now to {list(ruling.places)}")
+    if was[0] != ruling.verdict.name.lower():
+        found.append(f"it was {was[0]} by {was[1]}, and is now {ruling.verdict.name.lower()} by {ruling.rule}")
+    elif was[1] != ruling.rule:
+        found.append(f"the rule was {was[1]}, and is now {ruling.rule}")
+    return found

@@ -1,0 +1,220 @@
+"""What a command line would run: every simple command in it, at any depth, and what cannot be known.
+
+tree-sitter-bash reads the text. It takes more than the shell takes, and some things otherwise: whatever it might read
+otherwise than the shell is a doubt, and a doubt asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from reference_harness.shell.words import Word, read_word
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
+
+LONGEST = 64 * 1024  # bytes of a command that is read at all
+DEEPEST = 8  # shells within shells
+_SPLIT_WORD = re.compile(r"[^\s]\\\n|\\\n[^\s]|\\\n\s*#")  # two words to one reader, one to the other
+_TOKENS = re.compile(r"[\w./+-]+")
+_HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
+_SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
+_EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
+_NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
+
+# Nodes that only hold others together. What is neither here nor handled below is not understood.
+_PLAIN = frozenset({
+    "program", "list", "pipeline", "subshell", "compound_statement", "do_group", "redirected_statement", "comment",
+    "if_statement", "elif_clause", "else_clause", "while_statement", "for_statement", "case_statement", "case_item",
+    "negated_command", "command_name", "word", "number", "string", "string_content", "raw_string", "ansi_c_string",
+    "concatenation", "simple_expansion", "variable_name", "special_variable_name", "command_substitution",
+    "process_substitution", "file_descriptor", "heredoc_start", "heredoc_body", "heredoc_content", "heredoc_end",
+    "heredoc_redirect", "herestring_redirect", "unary_expression", "binary_expression", "parenthesized_expression",
+    "test_operator", "extglob_pattern", "brace_expression",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Command:
+    """A simple command that would run."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def texts(self) -> tuple[str | None, ...]:
+        """The words alone."""
+        return tuple(word.text for word in self.words)
+
+
+@dataclass
+class Reading:
+    """All that a line would do, as far as can be known. `looped`: commands that may run more than once."""
+
+    text: str
+    commands: list[Command] = field(default_factory=list)
+    writes: list[Word] = field(default_factory=list)
+    reads: list[Word] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)
+    tests: int = 0
+    looped: bool = False
+    opaque: bool = False  # there is a part that nobody can read: its text counts as anything it names
+
+    def doubt(self, why: str, *, opaque: bool = False) -> None:
+        """Note what is not understood."""
+        self.doubts.append(why)
+        self.opaque |= opaque
+
+    @property
+    def tokens(self) -> list[str]:
+        """Whatever in the text could be the name of a program, a file or an option."""
+        return _TOKENS.findall(self.text.replace("\\\n", "").replace("\\", "").replace("''", "").replace('""', ""))
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Parser:
+    import tree_sitter
+    import tree_sitter_bash
+
+    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
+
+
+def read(text: str) -> Reading:
+    """Read a command line. Never raises: what goes wrong is a doubt."""
+    reading = Reading(text)
+    if len(text) > LONGEST or len(text.encode("utf-8", "replace")) > LONGEST:
+        reading.doubt(f"it is longer than {LONGEST} bytes", opaque=True)
+        return reading
+    if strange := _strange(text):
+        reading.doubt(f"it holds a character that is not plain text (U+{ord(strange):04X})", opaque=True)
+    if _SPLIT_WORD.search(text):
+        reading.doubt("a line break within a word", opaque=True)
+    try:
+        root = _parser().parse(text.encode("utf-8", "replace")).root_node
+    except ImportError:
+        reading.doubt("tree-sitter-bash is not installed", opaque=True)
+        return reading
+    if root.has_error:
+        reading.doubt("it cannot be parsed", opaque=True)
+    _Walk(reading).all(root)
+    if not (reading.commands or reading.doubts or reading.tests):
+        reading.doubt("it runs nothing that is known")
+    return reading
+
+
+def _strange(text: str) -> str:
+    """A character that no one can see, or that some take for a blank and others do not; empty if there is none."""
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return ""
+    return next(sign for sign in text if sign not in "\t\n" and not sign.isprintable())
+
+
+class _Walk:
+    """One pass over the tree, without recursion: what is nested is no reason to fail."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def all(self, root: Node) -> None:
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            self._one(node)
+            stack.extend(reversed(node.named_children))
+
+    def _one(self, node: Node) -> None:
+        handler = getattr(self, "_" + node.type, None) if node.type in _HANDLED else None
+        if handler is not None:
+            handler(node)
+        elif node.type not in _PLAIN:
+            self.reading.doubt(f"{node.type.replace('_', ' ')} is not understood", opaque=node.is_error)
+        if node.type in ("while_statement", "for_statement"):
+            self.reading.looped = True
+
+    def _command(self, node: Node) -> None:
+        words = [read_word(child) for child in _fields(node, "name", "argument")]
+        if words:
+            self.reading.commands.append(Command(tuple(words)))
+
+    def _test_command(self, node: Node) -> None:
+        self.reading.tests += 1
+        operators = {_text(each) for each in _below(node, "test_operator")}
+        if operators & _NUMBERS or not _text(node).startswith("["):
+            self.reading.doubt("a test that calculates")
+
+    def _variable_assignment(self, node: Node) -> None:
+        name = node.child_by_field_name("name")
+        known = name is not None and name.type == "variable_name" and _is_plain_name(_text(name), node)
+        if not known:
+            self.reading.doubt(f"it sets {_text(name)[:40] if name else 'something'}")
+
+    def _declaration_command(self, node: Node) -> None:
+        self.reading.doubt(f"{_text(node).split(None, 1)[0]} changes the shell", opaque=True)
+
+    def _unset_command(self, _node: Node) -> None:
+        self.reading.doubt("unset changes the shell")
+
+    def _expansion(self, node: Node) -> None:
+        if not _EXPANSION.fullmatch(_text(node)):
+            self.reading.doubt("an expansion that may do more than insert a value")
+
+    def _arithmetic_expansion(self, node: Node) -> None:
+        if list(_below(node, "variable_name", "word", "simple_expansion", "expansion", "subscript")):
+            self.reading.doubt("a calculation with variables")
+
+    def _array(self, _node: Node) -> None:
+        self.reading.doubt("an array")
+
+    def _function_definition(self, node: Node) -> None:
+        name = node.child_by_field_name("name")
+        self.reading.functions.add(_text(name) if name else "")
+        self.reading.looped = True
+
+    def _file_redirect(self, node: Node) -> None:
+        signs = [child.type for child in node.children if not child.is_named]
+        targets = [read_word(child) for child in _fields(node, "destination")]
+        sign = signs[0] if signs else ""
+        if len(signs) != 1 or len(targets) != 1 or sign not in _SIGNS:
+            self.reading.doubt("a redirection that is not understood", opaque=True)
+        elif sign in ("<&", ">&", "<&-", ">&-") and (targets[0].text or "").rstrip("-").isdigit():
+            return
+        elif sign == "<":
+            self.reading.reads += targets
+        else:
+            self.reading.writes += targets
+
+
+_SIGNS = frozenset({"<", ">", ">>", "&>", "&>>", ">|", "<&", ">&"})
+_HANDLED = frozenset({
+    "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
+    "arithmetic_expansion", "array", "function_definition", "file_redirect",
+})  # fmt: skip
+
+
+def _is_plain_name(name: str, node: Node) -> bool:
+    """Whether setting a variable of this name changes nothing but what `$name` inserts."""
+    if node.parent is not None and node.parent.type == "command":
+        return name in _SETTINGS
+    return bool(_HARMLESS_NAME.fullmatch(name)) and name not in _MAGIC_NAMES
+
+
+def _below(node: Node, *types: str) -> Iterable[Node]:
+    stack = list(node.named_children)
+    while stack:
+        each = stack.pop()
+        if each.type in types:
+            yield each
+        stack.extend(each.named_children)
+
+
+def _fields(node: Node, *names: str) -> list[Node]:
+    return [child for i, child in enumerate(node.children) if node.field_name_for_child(i) in names and child.is_named]
+
+
+def _text(node: Node | None) -> str:
+    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""

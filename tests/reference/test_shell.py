@@ -1,0 +1,178 @@
+"""Shell commands: the verdict that must come, and what never makes one looser."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from judging import Bench
+from shell_table import rows
+
+from reference_harness.permissions import Verdict
+from reference_harness.rules import Rule
+from reference_harness.shell.reading import LONGEST
+
+ROWS = rows()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.mark.parametrize(("verdict", "command"), ROWS, ids=[repr(command)[:60] for _, command in ROWS])
+def test_each_command_has_the_verdict_that_must_come(bench, verdict, command):
+    ruling = bench.shell(command)
+    assert ruling.verdict.name == verdict, ruling.rule
+
+
+def test_the_table_is_large_and_says_each_command_once():
+    commands = [command for _, command in ROWS]
+    assert len(commands) == len(set(commands)) >= 400
+
+
+# -- what never makes a line looser ------------------------------------------------------------------------------------
+
+UNDENIED = [command for verdict, command in ROWS if verdict == "ALLOW" and "\n" not in command and "#" not in command]
+ANY = [command for _, command in ROWS if "@" not in command]
+HARM = ["rm x", "wipe x", "git push", "npm publish", "echo x > a.txt", "cat /etc/passwd"]
+JOINTS = ["{b}; {d}", "{d}; {b}", "{b} && {d}", "{d} || {b}", "{b} | {d}", "{d} | {b}", "{b} & {d}", "{b}\n{d}", "{d}\n{b}",
+          "if {b}; then {d}; fi", "while {b}; do {d}; done", "for i in 1; do {b}; {d}; done", "({b}; {d})", "{{ {d}; {b}; }}",
+          "{b} && ({d})", "! {d} || {b}", "cd sub && {d} && {b}"]  # fmt: skip
+NESTS = ["echo $({})", "echo `{}`", 'echo "$({})"', "cat <({})", "({})", "{{ {}; }}", "f() {{ {}; }}; f", "echo ${{x:-$({})}}",
+         "cat <<EOF\n$({})\nEOF", "x=$({})", '[ -n "$({})" ]', "case x in x) {};; esac", "ls > >({})", "coproc {}"]  # fmt: skip
+WRAPS = ["env {}", "env A=1 {}", "nice {}", "nice -n 5 {}", "timeout 5 {}", "time {}", "nohup {}", "stdbuf -oL {}", "sudo {}",
+         "command {}", "exec {}", "setsid {}", "sudo -u me env B=2 timeout -k 1 2 {}", "A=1 {}", "xargs {}", "busybox {}",
+         "unheard-of {}", "unheard-of -v -- {}", "strace -f {}"]  # fmt: skip
+STRING_WRAPS = ["sh -c {}", "bash -lc {}", "bash -ec {}", "eval {}", "trap {} EXIT", "su -c {}", "watch {}", "python3 -c {}",
+                "ssh host {}", "bash <<< {}", "echo {} | sh"]  # fmt: skip
+
+
+def verdict(bench: Bench, command: str) -> Verdict:
+    return bench.shell(command).verdict
+
+
+@given(st.sampled_from(UNDENIED), st.sampled_from(HARM), st.sampled_from(JOINTS), st.integers(0, 60))
+def test_a_destructive_command_anywhere_never_makes_a_line_looser(bench, benign, harm, joint, padding):
+    line = "true; " * padding + joint.format(b=benign, d=harm)
+    assert verdict(bench, line) >= max(verdict(bench, harm), verdict(bench, benign))
+
+
+@given(st.sampled_from(HARM), st.lists(st.sampled_from(NESTS), min_size=1, max_size=3))
+def test_nesting_never_makes_it_looser(bench, harm, nests):
+    line = harm
+    for nest in nests:
+        line = nest.format(line)
+    assert verdict(bench, line) >= verdict(bench, harm)
+
+
+@given(
+    st.sampled_from(["rm x", "wipe x", "git push", "npm publish"]),
+    st.lists(st.sampled_from(WRAPS), min_size=1, max_size=4),
+)
+def test_wrapping_never_makes_it_looser(bench, harm, wraps):
+    line = harm
+    for wrap in wraps:
+        line = wrap.format(line)
+    assert verdict(bench, line) >= verdict(bench, harm)
+
+
+@given(st.sampled_from(HARM[:4]), st.sampled_from(STRING_WRAPS), st.sampled_from(JOINTS))
+def test_a_command_within_a_text_that_is_run_is_judged(bench, harm, wrap, joint):
+    import shlex
+
+    inner = joint.format(b="ls", d=harm)
+    assert verdict(bench, wrap.format(shlex.quote(inner))) >= verdict(bench, harm)
+
+
+@given(st.sampled_from(HARM), st.sampled_from(ANY))
+def test_any_command_of_the_table_beside_harm(bench, harm, other):
+    assert verdict(bench, f"{harm}\n{other}") >= verdict(bench, harm)
+    assert verdict(bench, f"{harm}; {other}") >= max(verdict(bench, harm), min(verdict(bench, other), Verdict.ASK))
+
+
+@settings(max_examples=300)
+@given(st.text(st.sampled_from("rm x;|&$(){}<>'\"`\\\n\t #*?~=ls-catx./"), max_size=40))
+def test_no_text_is_allowed_because_it_is_strange(bench, text):
+    ruling = bench.shell(text)
+    assert bench.shell(text) == ruling
+    assert bench.shell("rm x\n" + text).verdict is Verdict.DENY
+
+
+@given(st.text(max_size=60))
+def test_any_text_at_all_has_a_verdict(bench, text):
+    assert bench.shell(text).verdict in Verdict
+
+
+@given(st.sampled_from(ANY))
+def test_the_modes_are_ordered(bench, command):
+    found = [bench.shell(command, bench.under(mode=mode)).verdict for mode in ("plan", "ask", "auto", "bypass")]
+    assert found == sorted(found, reverse=True)
+    if found[1] is Verdict.DENY:
+        assert set(found) == {Verdict.DENY}
+
+
+@given(st.sampled_from(ANY), st.permutations([*range(5)]))
+def test_the_order_of_rules_does_not_matter_and_more_deny_rules_loosen_nothing(bench, command, order):
+    from judging import RULES
+
+    before = bench.shell(command).verdict
+    assert bench.shell(command, bench.under(*(RULES[i] for i in order))).verdict is before
+    assert bench.shell(command, bench.under(*RULES, Rule(decision="deny", program="ls"))).verdict >= before
+    assert bench.shell(command, bench.under(*RULES, Rule(decision="allow", program="unheard-of *"))).verdict is before
+
+
+def test_a_line_over_64_kilobytes_asks_and_hides_no_denied_program(bench):
+    long = "echo " + "x" * LONGEST
+    assert (verdict(bench, long), verdict(bench, long[:-100])) == (Verdict.ASK, Verdict.ALLOW)
+    assert verdict(bench, f"{long}; rm x") is Verdict.DENY
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 20_000, "$(" * 9_000, "sh -c " * 9_000, "a;" * 30_000, "git -a " * 9_000, "rm -a " * 9_000]
+)
+def test_a_hostile_line_is_judged_in_time(bench, text):
+    import time
+
+    began = time.process_time()
+    assert verdict(bench, text) is not Verdict.ALLOW
+    assert time.process_time() - began < 5
+
+
+def test_a_repository_that_names_programs_to_run_makes_git_ask(bench, tmp_path):
+    hostile = Bench(tmp_path)
+    config = hostile.workspace / ".git" / "config"
+    for setting in ("[core]\n\tfsmonitor = ./x", "[diff]\n\texternal = x", "[include]\n\tpath = y", '[filter "a"]\n\tclean = x',
+                    "[core] fsmonitor = x", "[alias]\n\tstatus = !x", "[core]\n\tpager = x", "[core]\n\thooksPath = x"):  # fmt: skip
+        config.write_text(setting)
+        assert verdict(hostile, "git status") is Verdict.ASK, setting
+    config.unlink()
+    (hostile.workspace / ".git").rmdir()
+    assert verdict(hostile, "git status") is Verdict.ALLOW
+    for name in ("HEAD", "objects", "refs"):
+        (hostile.workspace / "sub" / name).mkdir()
+    assert verdict(hostile, "cd sub && git status") is Verdict.ASK
+
+
+def test_a_glob_is_judged_by_what_it_matches(bench, tmp_path):
+    here = Bench(tmp_path)
+    (here.workspace / "sub" / "link").symlink_to("/etc")
+    assert verdict(here, "cat sub/*") is Verdict.ASK
+    assert verdict(here, "cat *.txt") is Verdict.ALLOW
+
+
+def test_what_an_always_would_save_is_the_very_commands(bench):
+    ruling = bench.shell("ls && npm publish && npm install x")
+    assert ruling.grant.splitlines() == [
+        '{decision = "allow", exactly = "npm publish"}', '{decision = "allow", exactly = "npm install x"}',
+    ]  # fmt: skip
+    for never in (
+        "npm publish > a.txt",
+        "npm $x",
+        "sudo npm publish",
+        "git push",
+        "cat /etc/passwd",
+        "npm *",
+        "npm publish; eval x",
+    ):
+        assert bench.shell(never).grant == "", never
