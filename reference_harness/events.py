@@ -43,6 +43,8 @@ class Question:
     rule: str
     may_stand: bool
     again: bool
+    agent: str = "main"  # whose call it is: a child has a name and a session of its own
+    session: str = ""
 
 
 class Client(Protocol):

@@ -25,10 +25,14 @@ class Journal:
         self.session = session
         self.publish: Callable[[Entry], None] = lambda _entry: None
         self._store = store
-        self._folds = folds
+        self._folds = list(folds)
         self._buffer: list[Entry] = []
         self._last = 0
         self._broken = False
+
+    def follow(self, fold: Fold) -> None:
+        """One more fold, from here on."""
+        self._folds.append(fold)
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""

@@ -51,7 +51,7 @@ def _standing(tool: ToolInfo, decision: Decision | None) -> list[tuple[Verdict, 
 
 def may_stand(rule: str) -> bool:
     """Whether an "always" could hold against the rule that made the call ask."""
-    return not rule.startswith(("ask:", "doubt:"))
+    return not rule.startswith(("ask:", "doubt:", "repeat:"))
 
 
 def automatic(call: Call, verdict: Verdict, rule: str) -> Decision:
@@ -67,7 +67,7 @@ def answered(call: Call, tool: ToolInfo, rule: str, answer: Answer) -> Decision:
     """A decision that the approver took, or that stands for the answer that never came."""
     return Decision(
         call=call.id, tool=call.tool, digest=call.digest, verdict=answer.verdict, rule=rule,
-        handler="interactive", who=answer.who, scope="session" if answer.always else "once",
+        handler=answer.handler, who=answer.who, scope="session" if answer.always else "once",
         because=answer.because, definition=tool.digest if answer.always else "",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class Answer:
         self.verdict = verdict
         self.always = always
         self.who = who
+        self.handler = "interactive"  # who was asked; `handlers` says where it was somebody else
         self.because = because or {"allow": "the approver allowed it"}.get(verdict, "the approver refused it")
 
     @classmethod
