@@ -154,7 +154,7 @@ def test_what_children_spend_is_the_parents_spending(house, tmp_path, scripted, 
         session, _person = await opened(harness, tmp_path, limits=limits)
         stop = await session.prompt("go")
         await harness.close()
-        assert stop.limit == name
+        assert stop.limit in ((name, "") if name == "cost" else (name,)), "a small request may still fit into the rest"
         assert [n.limit for n in records(harness, session.id, "limitnear")] in ([], [name])
         return records(harness, session.id, "childended")[0].reason, session.budget
 
@@ -172,7 +172,8 @@ def test_what_children_spend_is_the_parents_spending(house, tmp_path, scripted, 
     assert budget.calls == 4
     model.script[:] = [child("t1"), child("t2"), reply(text("done"))]
     reason, budget = run(story({"cost": 0.03}, "cost"))
-    assert 0.006 < budget.cost <= 0.03
+    assert reason == "max_tokens"
+    assert 0.02 < budget.cost <= 0.03
 
 
 def test_a_cancel_reaches_the_child(house, tmp_path, tools, scripted, run):
