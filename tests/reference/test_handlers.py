@@ -99,6 +99,7 @@ def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(
         start = {name: Workers(state, model, tools, lead.id).start for name, model in models.items()}
         third = start["three"](worker="three")
         session = (await asyncio.to_thread(third.stdout.readline)).strip()
+        assert session, "it says its session"
         async with asyncio.timeout(15):
             while not [*store.scan(session, ["referred"])]:
                 await asyncio.sleep(0.02)

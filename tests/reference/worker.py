@@ -20,8 +20,15 @@ async def main(given: dict[str, str]) -> None:
     else:
         config = {"handler": f"coordinator:{given['coordinator']}", "worker": given["worker"]}
         session = await harness.new_session(given["state"], [server], config)
-    await (session.proceed() if "session" in given else session.prompt(f"work of {given['worker']}"))
+    say(session.id)
+    stop = await (session.proceed() if "session" in given else session.prompt(f"work of {given['worker']}"))
     await harness.close()
+    say(stop.reason)
+
+
+def say(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
