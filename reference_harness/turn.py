@@ -110,8 +110,8 @@ class Turn:
         self._close(view, "cancelled", REPEATED.format(row=row))
 
     def _over_call_limit(self, view: CallView) -> None:
-        allowed = self.session.limits.calls or 0
-        self._call_limit = LimitHit("calls", allowed, self.session.budget.calls)
+        bound = min(self.session.line(), key=lambda one: one.budget.calls_left(one.limits))
+        self._call_limit = LimitHit("calls", bound.limits.calls or 0, bound.budget.calls)
         self._close(view, "cancelled", LIMIT.format(limit="calls"))
 
     async def _allowed(self, view: CallView) -> bool:
@@ -152,6 +152,9 @@ class Turn:
         """Run what was approved, in order, each exactly as it was decided."""
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
+                continue
+            if self.session.calls_left() < 1:  # a child that ran meanwhile has used them up
+                self._over_call_limit(view)
                 continue
             call = view.call
             self.journal.commit(Started(call.id, call.tool, call.digest, again=view.starts > 0))

@@ -103,8 +103,18 @@ def _json(kind: AgentType) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> Iterable[tuple[Path, int]]:
+    return _ours() if folder == BUILT_IN else _found(folder)
+
+
+@functools.cache
+def _ours() -> Iterable[tuple[Path, int]]:
+    return _found(BUILT_IN)
+
+
+def _found(folder: Path) -> Iterable[tuple[Path, int]]:
     try:
-        return sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.md"))
+        with os.scandir(folder) as entries:
+            return sorted((Path(e.path), e.stat().st_mtime_ns) for e in entries if e.name.endswith(".md"))
     except OSError:
         return ()
 

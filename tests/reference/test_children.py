@@ -176,6 +176,26 @@ def test_what_children_spend_is_the_parents_spending(house, tmp_path, scripted, 
     assert 0.02 < budget.cost <= 0.03
 
 
+def test_a_child_uses_up_calls_that_were_already_allowed(house, tmp_path, tools, scripted, run):
+    model = scripted(
+        reply(call("t1", "agent", type="general-purpose", prompt="do"), call("t2", "wipe", nonce="late")),
+        reply(text("never")),
+    )
+    model.agents = {GENERAL: [reply(*(call(f"c{i}", "look", nonce=str(i)) for i in range(2))), reply(text("did"))]}
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"calls": 3})
+        assert (await session.prompt("go")).limit == "calls"
+        assert session.budget.calls == 3
+        assert session.workflow.calls["t2"].text.startswith("not run: the limit of calls")
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert tools.journal == [("look", "0"), ("look", "1")]
+
+
 def test_a_cancel_reaches_the_child(house, tmp_path, tools, scripted, run):
     model = scripted(child("t1"), reply(text("never")))
     model.agents = {GENERAL: [reply(call("a", "slow", nonce="1"), call("b", "wipe", nonce="2")), reply(text("never"))]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from pathlib import Path
 
 import pytest
 from client import Life, allow
@@ -98,6 +100,36 @@ def test_an_acp_client_is_not_told_it_is_done(tmp_path, tools, scripted, run):
             stop = await life.say(session, "go")
             assert stop.stop_reason == "refusal"
             assert "command: false" in stop.field_meta["conformance"]["note"]
+
+    run(story())
+
+
+def lives(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_verifiers_command_dies_with_the_harness(tmp_path, tools, scripted, run):
+    (tmp_path / "slow.py").write_text(
+        "import os, sys, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+
+    async def story():
+        async with Life(tmp_path, scripted(reply(text("done"))), allow) as life:
+            session = await life.open(tools, tmp_path, verifiers=[f"command: {sys.executable} slow.py"])
+            turn = asyncio.ensure_future(life.say(session, "go"))
+            path = tmp_path / "pid"
+            async with asyncio.timeout(10):
+                while not path.exists() or not path.read_text():
+                    await asyncio.sleep(0.01)
+            pid = path.read_text()
+            await life.kill()
+            await asyncio.gather(turn, return_exceptions=True)
+            async with asyncio.timeout(5):
+                while lives(pid):
+                    await asyncio.sleep(0.01)
 
     run(story())
 
