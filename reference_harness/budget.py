@@ -9,9 +9,9 @@ binds each turn; what a turn may cost then follows from its tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from reference_harness.errors import LimitHit, UsageFault
 from reference_harness.prices import price_of
@@ -94,58 +94,56 @@ class Budget:
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
-        self._clock(entry)
-        match entry.record:
-            case Opened(model=model) | Resumed(model=model) if model:
-                self.model = model
-            case Prompted() | Proceeded() as begun:
-                self._begin(fresh=isinstance(begun, Prompted))
-            case Started():
-                self.calls += 1
-            case ChildStarted():
-                self.children += 1
-            case ChildSpent(session=session, spent=spent):
-                self._spend_below(session, spent)
-            case LimitNear(limit=limit):
-                self._told.add(limit)
-            case TurnEnded(limit=limit):
-                self.stopped_by = limit
-            case _:
-                self._of_request(entry)
+        record = entry.record
+        if self._since is not None and type(record) is not Resumed:  # a crash ends the clock at the last record
+            self.time += max(0.0, entry.at - self._since)
+            self._since = entry.at
+        if (take := self._TAKES.get(type(record))) is not None:
+            take(self, record, entry.at)
 
-    def _of_request(self, entry: Entry) -> None:
-        match entry.record:
-            case Requested(number=number, purpose=purpose, size=size):
-                self._sizes = {number: (purpose, size)}
-                if purpose == "main":
-                    self.turns += 1
-                    self.turn_requests += 1
-            case Replied(number=number, usage=usage, calls=calls):
-                self._spend(usage)
-                self._measure(self._sizes.get(number, ("", 0)), usage)
-                self._count_equal(calls)
-            case ReplyLost(usage=usage) | CompactionFailed(usage=usage):
-                self._spend(usage)
-            case Compacted(usage=usage):
-                self._spend(usage)
-                self.context, self._last_size, self._last_input = None, 0, 0
+    def _life(self, record: Opened | Resumed, _at: float) -> None:
+        self.model = record.model or self.model
+        self._since = self._began = None
 
-    def _begin(self, *, fresh: bool) -> None:
+    def _turn(self, record: Prompted | Proceeded, at: float) -> None:
+        self._since = self._began = at
         self.turn_requests = self.turn_tokens = 0
         self._told.clear()
-        if fresh:
+        if isinstance(record, Prompted):
             self._row = ("", "", 0)
 
-    def _clock(self, entry: Entry) -> None:
-        if self._since is not None:  # a crash ends the clock at the last record
-            self.time += max(0.0, entry.at - self._since)
-        match entry.record:
-            case Prompted() | Proceeded():
-                self._since = self._began = entry.at
-            case TurnEnded() | Resumed():
-                self._since = self._began = None
-            case _ if self._since is not None:
-                self._since = entry.at
+    def _turn_over(self, record: TurnEnded, _at: float) -> None:
+        self._since = self._began = None
+        self.stopped_by = record.limit
+
+    def _requested(self, record: Requested, _at: float) -> None:
+        self._sizes = {record.number: (record.purpose, record.size)}
+        if record.purpose == "main":
+            self.turns += 1
+            self.turn_requests += 1
+
+    def _replied(self, record: Replied, _at: float) -> None:
+        self._spend(record.usage)
+        purpose, size = self._sizes.get(record.number, ("", 0))
+        if purpose == "main":
+            self.context, self._last_input, self._last_size = record.usage.total, record.usage.context, size
+        self._count_equal(record.calls)
+
+    def _lost(self, record: ReplyLost | CompactionFailed, _at: float) -> None:
+        self._spend(record.usage)
+
+    def _compacted(self, record: Compacted, _at: float) -> None:
+        self._spend(record.usage)
+        self.context, self._last_size, self._last_input = None, 0, 0
+
+    def _started(self, _record: Started, _at: float) -> None:
+        self.calls += 1
+
+    def _child(self, _record: ChildStarted, _at: float) -> None:
+        self.children += 1
+
+    def _near(self, record: LimitNear, _at: float) -> None:
+        self._told.add(record.limit)
 
     def _spend(self, usage: Usage) -> None:
         self.tokens += usage.total
@@ -155,22 +153,24 @@ class Budget:
         else:
             self.unpriced += usage.total
 
-    def _spend_below(self, session: str, spent: Spent) -> None:
-        before = self._below.get(session, Spent())
-        self._below[session] = spent
+    def _spend_below(self, record: ChildSpent, _at: float) -> None:
+        spent, before = record.spent, self._below.get(record.session, Spent())
+        self._below[record.session] = spent
         for name in Spent.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(spent, name) - getattr(before, name))
         self.turn_requests += spent.turns - before.turns
         self.turn_tokens += spent.tokens - before.tokens
 
+    _TAKES: ClassVar[Mapping[type[Any], Callable[[Budget, Any, float], None]]] = {
+        Opened: _life, Resumed: _life, Prompted: _turn, Proceeded: _turn,
+        TurnEnded: _turn_over, Requested: _requested, Replied: _replied, ReplyLost: _lost,
+        CompactionFailed: _lost, Compacted: _compacted, Started: _started,
+        ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near,
+    }  # fmt: skip
+
     def spent(self) -> Spent:
         """All that was spent, children included."""
         return Spent(**{name: getattr(self, name) for name in Spent.__struct_fields__})
-
-    def _measure(self, request: tuple[str, int], usage: Usage) -> None:
-        purpose, size = request
-        if purpose == "main":
-            self.context, self._last_input, self._last_size = usage.total, usage.context, size
 
     def _count_equal(self, calls: tuple[Call, ...]) -> None:
         self._rank = {}

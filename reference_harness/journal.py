@@ -30,6 +30,11 @@ class Journal:
         self._last = 0
         self._broken = False
 
+    @property
+    def last(self) -> int:
+        """The number of the last record, 0 before the first."""
+        return self._last
+
     def follow(self, fold: Fold) -> None:
         """One more fold, from here on."""
         self._folds.append(fold)

@@ -167,6 +167,7 @@ class Session:
     def _refuse_if_busy(self) -> None:
         if self.busy:
             raise UsageFault("a turn is running in this session: wait for it or cancel it")
+        self.watch.wake(self.journal.last)
 
     async def _run(self, work: Any) -> Any:
         self._running = asyncio.ensure_future(work)

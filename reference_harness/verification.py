@@ -44,7 +44,8 @@ class Watch:
     """Folds one journal into what is wrong with it; each record costs the same, however long the journal is."""
 
     def __init__(self, workflow: Workflow | None = None) -> None:
-        """`workflow`: a fold that takes each record before this one does; without it, one of its own."""
+        """`workflow`: a fold that takes each record before this one does, which then sleeps until `wake`."""
+        self._awake = workflow is None
         self.findings: list[Finding] = []
         self._last = 0
         self._digests: dict[str, str] = {}
@@ -57,8 +58,21 @@ class Watch:
         self._known = 0
         self._turn_began = 0
 
+    def wake(self, last: int) -> None:
+        """Begin to watch behind the record `last`: what an earlier life wrote costs nothing, and is not judged anew."""
+        if self._awake:
+            return
+        self._awake, self._last, self._known = True, last, len(self._workflow.breaches)
+        for view in self._workflow.open_calls():
+            self._digests[view.call.id] = view.call.digest
+            self._open.add(view.call.id)
+            if view.starts:
+                self._started.add(view.call.id)
+
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
+        if not self._awake:
+            return
         if entry.seq != self._last + 1:
             self._found("records are numbered without gaps", entry.seq, f"expected {self._last + 1}")
         self._last = entry.seq

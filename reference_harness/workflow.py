@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from reference_harness.records import (
     Asked,
     Call,
     Closed,
     Decided,
-    Decision,
     Entry,
     Finished,
     Proceeded,
@@ -114,55 +114,70 @@ class Workflow:
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
-        match entry.record:
-            case Prompted() | Proceeded():
-                self.turn_open, self.ended = True, None
-            case TurnEnded() as ended:
-                self.turn_open, self.ended = False, ended
-            case Replied(calls=calls):
-                self.batch = [call.id for call in calls]
-                self.calls.update((call.id, CallView(call)) for call in calls)
-            case Resumed():
-                self._interrupted(entry.seq)
-            case ChildStarted(call=id_, session=session):
-                self.children[session] = id_
-                if id_ in self.calls:
-                    self.calls[id_].child = session
-            case ChildEnded(session=session, doubts=doubts):
-                id_ = self.children.pop(session, session)
-                for key in doubts:
-                    self._doubts.setdefault(key, set()).add(f"{id_} in {session}")
-            case _:
-                self._of_call(entry)
+        if (take := self._TAKES.get(type(entry.record))) is not None:
+            take(self, entry.record, entry.seq)
 
-    def _of_call(self, entry: Entry) -> None:
-        match entry.record:
-            case Asked(call=id_):
-                self._asked(entry.seq, id_)
-            case Decided(decision=decision):
-                self._decided(entry.seq, decision)
-            case Started(call=id_):
-                self._started(entry.seq, id_)
-            case Waiting(call=id_, token=token):
-                if view := self._move(entry.seq, id_, WAITING):
-                    view.token = token
-            case Finished(call=id_, text=text, is_error=is_error, uncertain=uncertain):
-                self._settle(entry.seq, id_, FAILED if is_error else DONE, text, is_error=is_error, unsure=uncertain)
-            case Closed(call=id_, outcome=outcome, text=text):
-                self._settle(entry.seq, id_, outcome, text, is_error=True, unsure=outcome == IN_DOUBT)
+    def _turn(self, _record: Prompted | Proceeded, _seq: int) -> None:
+        self.turn_open, self.ended = True, None
 
-    def _asked(self, seq: int, id_: str) -> None:
-        if view := self._move(seq, id_, ASKING):
+    def _turn_over(self, record: TurnEnded, _seq: int) -> None:
+        self.turn_open, self.ended = False, record
+
+    def _replied(self, record: Replied, _seq: int) -> None:
+        self.batch = [call.id for call in record.calls]
+        for call in record.calls:
+            self.calls[call.id] = CallView(call)
+
+    def _interrupted(self, _record: Resumed, seq: int) -> None:
+        for view in self.open_calls():
+            if view.state == EXECUTING and self._move(seq, view.call.id, IN_DOUBT):
+                view.began_before = True
+                self._doubt(view, uncertain=True)
+
+    def _child(self, record: ChildStarted, _seq: int) -> None:
+        self.children[record.session] = record.call
+        if record.call in self.calls:
+            self.calls[record.call].child = record.session
+
+    def _child_over(self, record: ChildEnded, _seq: int) -> None:
+        call = self.children.pop(record.session, "")
+        for key in record.doubts:
+            self._doubts.setdefault(key, set()).add(f"{call} in {record.session}")
+
+    def _asked(self, record: Asked, seq: int) -> None:
+        if view := self._move(seq, record.call, ASKING):
             view.asked += 1
 
-    def _decided(self, seq: int, decision: Decision) -> None:
+    def _decided(self, record: Decided, seq: int) -> None:
+        decision = record.decision
         if view := self._move(seq, decision.call, _DECIDED.get(decision.verdict, CANCELLED)):
             view.approved_by = decision.who if decision.verdict == "allow" else ""
 
-    def _started(self, seq: int, id_: str) -> None:
-        if view := self._move(seq, id_, EXECUTING):
+    def _started(self, record: Started, seq: int) -> None:
+        if view := self._move(seq, record.call, EXECUTING):
             view.starts += 1
             self._doubt(view, uncertain=False)
+
+    def _waiting(self, record: Waiting, seq: int) -> None:
+        if view := self._move(seq, record.call, WAITING):
+            view.token = record.token
+
+    def _finished(self, record: Finished, seq: int) -> None:
+        if view := self._move(seq, record.call, FAILED if record.is_error else DONE):
+            view.settle(view.state, record.text, is_error=record.is_error)
+            self._doubt(view, uncertain=record.uncertain)
+
+    def _closed(self, record: Closed, seq: int) -> None:
+        if view := self._move(seq, record.call, record.outcome):
+            view.settle(view.state, record.text, is_error=True)
+            self._doubt(view, uncertain=record.outcome == IN_DOUBT)
+
+    _TAKES: ClassVar[Mapping[type[Any], Callable[[Workflow, Any, int], None]]] = {
+        Prompted: _turn, Proceeded: _turn, TurnEnded: _turn_over, Replied: _replied,
+        Resumed: _interrupted, ChildStarted: _child, ChildEnded: _child_over,
+        Asked: _asked, Decided: _decided, Started: _started, Waiting: _waiting,
+        Finished: _finished, Closed: _closed,
+    }  # fmt: skip
 
     def _move(self, seq: int, id_: str, state: str) -> CallView | None:
         view = self.calls.get(id_)
@@ -172,11 +187,6 @@ class Workflow:
         view.state = state
         return view
 
-    def _settle(self, seq: int, id_: str, state: str, text: str, *, is_error: bool, unsure: bool) -> None:
-        if view := self._move(seq, id_, state):
-            view.settle(state, text, is_error=is_error)
-            self._doubt(view, uncertain=unsure)
-
     def _doubt(self, view: CallView, *, uncertain: bool) -> None:
         view.uncertain = uncertain
         key = (view.call.tool, view.call.digest)
@@ -184,9 +194,3 @@ class Workflow:
             self._doubts.setdefault(key, set()).add(view.call.id)
         elif key in self._doubts:
             self._doubts[key].discard(view.call.id)
-
-    def _interrupted(self, seq: int) -> None:
-        for view in self.open_calls():
-            if view.state == EXECUTING and self._move(seq, view.call.id, IN_DOUBT):
-                view.began_before = True
-                self._doubt(view, uncertain=True)

@@ -206,3 +206,11 @@ def test_the_price_is_that_of_the_model_of_the_life():
                                 Replied(2, (), "x", Usage(10**6)))):  # fmt: skip
         budget.apply(Entry(n + 1, 0.0, record))
     assert budget.cost == 6.0
+
+
+def test_the_time_between_a_crash_and_the_next_life_is_nobodys():
+    budget = Budget()
+    for n, (at, record) in enumerate(((0.0, Prompted("go")), (3.0, Proceeded()), (1000.0, Resumed()), (1001.0, Proceeded()),
+                                      (1003.0, Replied(1, (), "x", Usage(1, 1))))):  # fmt: skip
+        budget.apply(Entry(n + 1, at, record))
+    assert budget.time == 5.0
