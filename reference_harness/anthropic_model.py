@@ -110,11 +110,31 @@ class AnthropicModel:
             cause = error.__cause__ or error
             raise ModelFault(f"the connection to the model was lost ({type(cause).__name__})", retryable=True) from None
 
+    async def count(self, request: Request) -> int:
+        """Ask the provider how many tokens would go in."""
+        import anthropic
+        import httpx2
+
+        body = msgspec.json.decode(self.encode(request), type=dict[str, msgspec.Raw])
+        kept = {key: value for key, value in body.items() if key not in ("max_tokens", "stream")}
+        try:
+            answer = await self._client().post(
+                "/v1/messages/count_tokens", cast_to=httpx2.Response, content=_json.encode(kept),
+                options={"headers": {"content-type": "application/json"}},
+            )  # fmt: skip
+            return int(msgspec.json.decode(answer.content)["input_tokens"])
+        except anthropic.APIStatusError as error:
+            raise self._refused(error) from None
+        except (anthropic.APIError, httpx2.HTTPError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            raise ModelFault(f"the model did not count the tokens ({type(error).__name__})") from None
+
     def _refused(self, error: Any) -> ModelFault:
         message = str(error.message).replace(self._key, "(key)")[:500]
         retryable = error.status_code in _RETRY_STATUS
         wait = _seconds(error.response.headers.get("retry-after"))
-        return ModelFault(f"the model answered {error.status_code}: {message}", retryable=retryable, wait=wait)
+        long = error.status_code == 413 or (error.status_code == 400 and "prompt is too long" in message)
+        told = f"the model answered {error.status_code}: {message}"
+        return ModelFault(told, retryable=retryable, wait=wait, too_long=long)
 
     async def close(self) -> None:
         """Close connections."""

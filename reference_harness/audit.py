@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reference_harness.errors import UsageFault
-from reference_harness.records import Call, Decided, Decision, Entry, Replied
+from reference_harness.records import Call, Decided, Decision, Entry, Opened, Replied
 from reference_harness.stores import Store, check_id
 
 _FILTERS = ("tool", "verdict", "handler", "who", "scope", "call", "agent", "mode")
@@ -22,12 +22,17 @@ def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         wanted["verdict"] = asked["decision"]
     session = asked.get("sessionId")
     calls: dict[tuple[str, str], Call] = {}
-    for owner, entry in store.scan(check_id(session) if session else None, ["replied", "decided"]):
+    agents: dict[str, str] = {}
+    for owner, entry in store.scan(check_id(session) if session else None, ["opened", "replied", "decided"]):
         match entry.record:
+            case Opened(agent=agent):
+                agents[owner] = agent
             case Replied(calls=new):
                 calls.update(((owner, call.id), call) for call in new)
             case Decided(decision=decision) if _fits(decision, entry, asked, wanted):
-                yield _shown(owner, entry, decision, calls.get((owner, decision.call)))
+                if asked.get("agent", agents[owner]) == agents[owner]:
+                    shown = _shown(owner, entry, decision, calls.get((owner, decision.call)))
+                    yield shown | {"agent": agents[owner]}
 
 
 def _fits(decision: Decision, entry: Entry, asked: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -1,86 +1,53 @@
-"""The budget fold: what a session has spent, over all its lives, and whether the next step still fits.
+"""The budget fold: what a session has spent, over all its lives and its children, and whether the next step fits.
 
 Usage is taken from the provider where it is sane and estimated where it is missing or nonsense, so that no number
 a provider sends can lift a limit. Limits are projected: a request is sent only if its input and at least a small
-answer fit into what is left, and `max_tokens` is clamped to the rest.
+answer fit into what is left, and `max_tokens` is clamped to the rest. Where the operator set no limit, one of ours
+binds each turn; what a turn may cost then follows from its tokens.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from reference_harness.errors import LimitHit, UsageFault
+from reference_harness.prices import price_of
 from reference_harness.records import (
+    Call,
     Compacted,
     CompactionFailed,
     Entry,
     Limits,
+    Opened,
     Proceeded,
     Prompted,
     Replied,
     ReplyLost,
     Requested,
+    Resumed,
     Started,
     TurnEnded,
     Usage,
 )  # fmt: skip
+from reference_harness.usage import BYTES_PER_TOKEN
+from reference_harness.work_records import ChildSpent, ChildStarted, LimitNear, Spent
 
-DEFAULT_TURNS = 40  # requests of one turn, where the operator set no limit of turns
+# Where the operator set none: of one turn
+DEFAULT_TURNS = 40  # requests
+DEFAULT_TOKENS = 20_000_000  # binds where neither tokens nor cost are limited
+DEFAULT_TIME = 4 * 3600.0  # seconds, those in which a person was asked included
+# ... and of the session
+DEFAULT_REPEATS = 25  # equal calls in a row
+DEFAULT_CHILDREN = 16
+DEFAULT_DEPTH = 2
 MIN_OUTPUT = 16
 MAX_OUTPUT = 8192
-BYTES_PER_TOKEN = 4
-ABSURD = 50_000_000  # tokens no single request can have
-PRICES = {"claude-haiku": (1.0, 5.0), "claude-sonnet": (3.0, 15.0), "claude-opus": (15.0, 75.0)}  # US$ a million
-_KINDS = {
-    "input": "input_tokens", "output": "output_tokens",
-    "cache_read": "cache_read_input_tokens", "cache_write": "cache_creation_input_tokens",
-}  # fmt: skip
-
-
-def settle_usage(reports: Iterable[Any], sent: int, received: int) -> Usage:
-    """One request's usage from the provider's cumulative reports; `sent` and `received` are bytes.
-
-    The largest number of each kind counts, since reports are cumulative. Where passes (`iterations`) are told,
-    their sum counts if it is larger. A total without input or output is replaced by an estimate.
-    """
-    best = dict.fromkeys(_KINDS, 0)
-    nonsense = False
-    for report in reports:
-        counted, bad = _counted(report)
-        nonsense |= bad
-        best = {kind: max(best[kind], counted[kind]) for kind in _KINDS}
-    estimated = nonsense or not (best["input"] + best["cache_read"] + best["cache_write"]) or not best["output"]
-    if estimated:
-        best["output"] = max(best["output"], received // BYTES_PER_TOKEN + 1)
-        missing = sent // BYTES_PER_TOKEN - best["cache_read"] - best["cache_write"]
-        best["input"] = max(best["input"], missing)
-    return Usage(**best, estimated=estimated)
-
-
-def _counted(report: Any) -> tuple[dict[str, int], bool]:
-    if not isinstance(report, Mapping):
-        return dict.fromkeys(_KINDS, 0), True
-    top, bad = _kinds(report)
-    passes = report.get("iterations")
-    if isinstance(passes, list) and passes:
-        summed = [_kinds(one) for one in passes if isinstance(one, Mapping)]
-        total = {kind: sum(counts[kind] for counts, _ in summed) for kind in _KINDS}
-        if sum(total.values()) > sum(top.values()):
-            return total, bad
-    return top, bad
-
-
-def _kinds(report: Mapping[str, Any]) -> tuple[dict[str, int], bool]:
-    counts = {kind: report.get(name) for kind, name in _KINDS.items()}
-    bad = any(value is not None and not _sane(value) for value in counts.values())
-    return {kind: int(value or 0) if _sane(value) else 0 for kind, value in counts.items()}, bad
-
-
-def _sane(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= ABSURD
+NEAR = 0.8  # of a limit: then it is told
+_SPENT = ("turns", "tokens", "calls", "cost", "time", "children")
+_WHOLE = ("turns", "tokens", "calls", "repeats", "children", "depth")
 
 
 def check_limits(limits: Mapping[str, Any]) -> Limits:
@@ -92,7 +59,7 @@ def check_limits(limits: Mapping[str, Any]) -> Limits:
 
 
 def _number(name: str, value: Any) -> Any:
-    whole = name in ("turns", "tokens", "calls")
+    whole = name in _WHOLE
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     if not usable or (whole and value != int(value)):
         raise UsageFault(f"the limit {name} must be a {'whole ' if whole else ''}number of 0 or more")
@@ -109,58 +76,108 @@ class Budget:
     calls: int = 0
     cost: float = 0.0
     time: float = 0.0
+    children: int = 0
+    unpriced: int = 0  # tokens of a model that has no price
     turn_requests: int = 0
+    turn_tokens: int = 0
     context: int | None = None  # tokens of the last main request and its reply; None right after a compaction
     stopped_by: str = ""
     _last_size: int = 0
     _sizes: dict[int, tuple[str, int]] = field(default_factory=dict)
     _since: float | None = None
+    _began: float | None = None
     _last_input: int = 0
+    _row: tuple[str, str, int] = ("", "", 0)  # tool, digest of the last call, and how many equal ones in a row
+    _rank: dict[str, int] = field(default_factory=dict)  # of the calls of the last reply
+    _below: dict[str, Spent] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
-        self._clock(entry)
-        match entry.record:
-            case Prompted() | Proceeded():
-                self.turn_requests = 0
-            case Requested(number=number, purpose=purpose, size=size):
-                self._sizes = {number: (purpose, size)}
-                if purpose == "main":
-                    self.turns += 1
-                    self.turn_requests += 1
-            case Replied(number=number, usage=usage):
-                self._spend(usage)
-                self._measure(self._sizes.get(number, ("", 0)), usage)
-            case ReplyLost(usage=usage) | CompactionFailed(usage=usage):
-                self._spend(usage)
-            case Compacted(usage=usage):
-                self._spend(usage)
-                self.context, self._last_size, self._last_input = None, 0, 0
-            case Started():
-                self.calls += 1
-            case TurnEnded(limit=limit):
-                self.stopped_by = limit
-
-    def _clock(self, entry: Entry) -> None:
-        if self._since is not None:  # a crash ends the clock at the last record
+        record = entry.record
+        if self._since is not None and type(record) is not Resumed:  # a crash ends the clock at the last record
             self.time += max(0.0, entry.at - self._since)
-        match entry.record:
-            case Prompted() | Proceeded():
-                self._since = entry.at
-            case TurnEnded():
-                self._since = None
-            case _ if self._since is not None:
-                self._since = None if type(entry.record).__name__ == "Resumed" else entry.at
+            self._since = entry.at
+        if (take := self._TAKES.get(type(record))) is not None:
+            take(self, record, entry.at)
+
+    def _life(self, record: Opened | Resumed, _at: float) -> None:
+        self.model = record.model or self.model
+        self._since = self._began = None
+
+    def _turn(self, record: Prompted | Proceeded, at: float) -> None:
+        self._since = self._began = at
+        self.turn_requests = self.turn_tokens = 0
+        self._told.clear()
+        if isinstance(record, Prompted):
+            self._row = ("", "", 0)
+
+    def _turn_over(self, record: TurnEnded, _at: float) -> None:
+        self._since = self._began = None
+        self.stopped_by = record.limit
+
+    def _requested(self, record: Requested, _at: float) -> None:
+        self._sizes = {record.number: (record.purpose, record.size)}
+        if record.purpose == "main":
+            self.turns += 1
+            self.turn_requests += 1
+
+    def _replied(self, record: Replied, _at: float) -> None:
+        self._spend(record.usage)
+        purpose, size = self._sizes.get(record.number, ("", 0))
+        if purpose == "main":
+            self.context, self._last_input, self._last_size = record.usage.total, record.usage.context, size
+        self._count_equal(record.calls)
+
+    def _lost(self, record: ReplyLost | CompactionFailed, _at: float) -> None:
+        self._spend(record.usage)
+
+    def _compacted(self, record: Compacted, _at: float) -> None:
+        self._spend(record.usage)
+        self.context, self._last_size, self._last_input = None, 0, 0
+
+    def _started(self, _record: Started, _at: float) -> None:
+        self.calls += 1
+
+    def _child(self, _record: ChildStarted, _at: float) -> None:
+        self.children += 1
+
+    def _near(self, record: LimitNear, _at: float) -> None:
+        self._told.add(record.limit)
 
     def _spend(self, usage: Usage) -> None:
         self.tokens += usage.total
-        dollars_in, dollars_out = prices(self.model)
-        self.cost += (usage.context * dollars_in + usage.output * dollars_out) / 1e6
+        self.turn_tokens += usage.total
+        if price := price_of(self.model):
+            self.cost += price.of(usage)
+        else:
+            self.unpriced += usage.total
 
-    def _measure(self, request: tuple[str, int], usage: Usage) -> None:
-        purpose, size = request
-        if purpose == "main":
-            self.context, self._last_input, self._last_size = usage.total, usage.context, size
+    def _spend_below(self, record: ChildSpent, _at: float) -> None:
+        spent, before = record.spent, self._below.get(record.session, Spent())
+        self._below[record.session] = spent
+        for name in Spent.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(spent, name) - getattr(before, name))
+        self.turn_requests += spent.turns - before.turns
+        self.turn_tokens += spent.tokens - before.tokens
+
+    _TAKES: ClassVar[Mapping[type[Any], Callable[[Budget, Any, float], None]]] = {
+        Opened: _life, Resumed: _life, Prompted: _turn, Proceeded: _turn,
+        TurnEnded: _turn_over, Requested: _requested, Replied: _replied, ReplyLost: _lost,
+        CompactionFailed: _lost, Compacted: _compacted, Started: _started,
+        ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near,
+    }  # fmt: skip
+
+    def spent(self) -> Spent:
+        """All that was spent, children included."""
+        return Spent(**{name: getattr(self, name) for name in Spent.__struct_fields__})
+
+    def _count_equal(self, calls: tuple[Call, ...]) -> None:
+        self._rank = {}
+        for call in calls:
+            tool, digest, row = self._row
+            self._row = (call.tool, call.digest, row + 1 if (tool, digest) == (call.tool, call.digest) else 1)
+            self._rank[call.id] = self._row[2]
 
     def estimate(self, size: int) -> int:
         """Input tokens of a request of `size` bytes, from the last one's true count where there is one."""
@@ -168,49 +185,104 @@ class Budget:
             return max(1, self._last_input + (size - self._last_size) // BYTES_PER_TOKEN)
         return size // BYTES_PER_TOKEN + 1
 
-    def allow_request(self, limits: Limits, size: int, now: float, purpose: str = "main") -> int:
-        """The `max_tokens` the request may ask for. Raises LimitHit where it must not be sent."""
-        if purpose == "main":
-            self._refuse_turns(limits)
-        self._refuse_spent(limits, now)
-        room = MAX_OUTPUT
-        estimate = self.estimate(size)
+    # -- limits --------------------------------------------------------------------------------------------------
+
+    def gauges(self, limits: Limits, now: float) -> Iterator[tuple[str, float, float]]:
+        """(limit, allowed, used) of each limit in force, set or by default."""
+        running = now - self._since if self._since is not None else 0.0
+        if limits.turns is not None:
+            yield "turns", limits.turns, self.turns
+        else:
+            yield "turns", DEFAULT_TURNS, self.turn_requests
         if limits.tokens is not None:
-            room = min(room, limits.tokens - self.tokens - estimate)
-            _refuse(room < MIN_OUTPUT, "tokens", limits.tokens, self.tokens + estimate + MIN_OUTPUT)
+            yield "tokens", limits.tokens, self.tokens
+        elif limits.cost is None:
+            yield "tokens", DEFAULT_TOKENS, self.turn_tokens
         if limits.cost is not None:
-            dollars_in, dollars_out = prices(self.model)
-            left = limits.cost - self.cost - estimate * dollars_in / 1e6
-            room = min(room, int(left * 1e6 / dollars_out))
-            _refuse(room < MIN_OUTPUT, "cost", limits.cost, self.cost + estimate * dollars_in / 1e6)
+            yield "cost", limits.cost, self.cost
+        if limits.calls is not None:
+            yield "calls", limits.calls, self.calls
+        if limits.time is not None:
+            yield "time", limits.time, self.time + running
+        else:
+            yield "time", DEFAULT_TIME, now - self._began if self._began is not None else 0.0
+
+    def near(self, limits: Limits, now: float) -> list[LimitNear]:
+        """Limits of which most is used up, each told once a turn."""
+        return [
+            LimitNear(name, allowed, used)
+            for name, allowed, used in self.gauges(limits, now)
+            if name not in self._told and allowed > 0 and NEAR * allowed <= used < allowed
+        ]
+
+    def allow_request(
+        self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None
+    ) -> int:
+        """The `max_tokens` the request may ask for; `estimate`: its input tokens. Raises LimitHit: it must not go."""
+        estimate = self.estimate(size) if estimate is None else estimate
+        room = MAX_OUTPUT
+        for name, allowed, used in self.gauges(limits, now):
+            match name:
+                case "tokens":
+                    room = min(room, int(allowed - used) - estimate)
+                    _refuse(room < MIN_OUTPUT, name, allowed, used + estimate + MIN_OUTPUT)
+                case "cost":
+                    room = self._affordable(allowed, estimate, room)
+                case "calls" if self.stopped_by != "calls":
+                    pass
+                case "turns" if purpose != "main":
+                    pass
+                case _:
+                    _refuse(used >= allowed, name, allowed, used)
+        self._refuse_row(limits)
         return room
 
-    def _refuse_turns(self, limits: Limits) -> None:
-        if limits.turns is not None:
-            _refuse(self.turns >= limits.turns, "turns", limits.turns, self.turns)
-        else:
-            _refuse(self.turn_requests >= DEFAULT_TURNS, "turns", DEFAULT_TURNS, self.turn_requests)
+    def _affordable(self, allowed: float, estimate: int, room: int) -> int:
+        price = price_of(self.model)
+        if price is None or self.unpriced:  # refused where it is set; here only if the model changed since
+            raise LimitHit("cost", allowed, math.inf)
+        used = self.cost + estimate * price.input / 1e6
+        room = min(room, int((allowed - used) * 1e6 / price.output))
+        _refuse(room < MIN_OUTPUT, "cost", allowed, used)
+        return room
 
-    def _refuse_spent(self, limits: Limits, now: float) -> None:
-        if limits.time is not None:
-            running = now - self._since if self._since is not None else 0.0
-            _refuse(self.time + running >= limits.time, "time", limits.time, self.time + running)
-        if limits.calls is not None and self.stopped_by == "calls":
-            _refuse(self.calls >= limits.calls, "calls", limits.calls, self.calls)
+    def _refuse_row(self, limits: Limits) -> None:
+        bound = _or(limits.repeats, DEFAULT_REPEATS)
+        _refuse(self.stopped_by == "repeats" and self._row[2] > bound, "repeats", bound, self._row[2])
+
+    def repeated(self, limits: Limits, call: str) -> int:
+        """How many equal calls in a row this call of the last reply makes, where that is too many; else 0."""
+        rank = self._rank.get(call, 0)
+        return rank if rank > _or(limits.repeats, DEFAULT_REPEATS) else 0
 
     def calls_left(self, limits: Limits) -> float:
         """How many tool starts are left."""
         return math.inf if limits.calls is None else limits.calls - self.calls
 
+    def refuse_child(self, limits: Limits, level: int) -> None:
+        """Raise LimitHit where no child may start `level` levels below this session."""
+        depth, children = _or(limits.depth, DEFAULT_DEPTH), _or(limits.children, DEFAULT_CHILDREN)
+        _refuse(level > depth, "depth", depth, level)
+        _refuse(self.children >= children, "children", children, self.children)
+
+    def raised(self, limits: Limits, more: Mapping[str, Any]) -> Limits:
+        """The limits with `more` of each added to what is allowed, or to what is already used if that is more."""
+        added = check_limits(more)
+        base = {"repeats": DEFAULT_REPEATS, "children": DEFAULT_CHILDREN, "depth": DEFAULT_DEPTH}
+        used = {"repeats": self._row[2], "depth": 0} | {name: getattr(self, name) for name in _SPENT}
+        values = {}
+        for name in Limits.__struct_fields__:
+            values[name], extra = getattr(limits, name), getattr(added, name)
+            if extra is not None:
+                allowed = base.get(name, 0) if values[name] is None else values[name]
+                values[name] = max(allowed, used[name]) + extra
+        return Limits(**values)
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
 
 def _refuse(over: bool, limit: str, allowed: float, used: float) -> None:
     if over:
         raise LimitHit(limit, allowed, used)
-
-
-def prices(model: str) -> tuple[float, float]:
-    """US dollars a million tokens in and out; of an unknown model the highest known."""
-    for name, price in PRICES.items():
-        if model.startswith(name):
-            return price
-    return max(PRICES.values())

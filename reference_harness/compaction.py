@@ -1,34 +1,39 @@
 """Making room: older messages are stood for by a summary; the journal keeps everything.
 
-A separate request without tools writes the summary. The first prompt, the prompt being worked on and the last
-messages stay word for word; what tools already did is listed from the journal, not from the summary's word. Calls
-in a summary are never run, and nothing here touches settings, grants or the budget's count.
+A separate request without tools writes the summary. The first prompt, the prompt being worked on, pinned facts and
+the last messages stay word for word; what tools did, what was refused and what is open are listed from the journal,
+not from the summary's word. Calls in a summary are never run, and nothing here touches settings, grants or the
+budget's count. Where no summary can be had the history goes on whole, and once it no longer fits into the model, as
+excerpts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_harness.budget import settle_usage
 from reference_harness.errors import LimitHit, ModelFault
-from reference_harness.model import Meter, Request
+from reference_harness.model import Meter, Reply, Request
 from reference_harness.records import Compacted, CompactionFailed, Entry, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
 from reference_harness.transcript import Message, text_block
+from reference_harness.usage import settle_usage
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
+    from reference_harness.workflow import CallView
 
 DEFAULT_KEEP = 4
 MAX_FAILURES = 3
 MAX_IDLE = 3
 MAX_LEDGER = 200
+MAX_EXCERPT = 200  # characters of each message, where there is no summary
+MAX_EXCERPTS = 100
+TODO = "todo"  # the tool whose last call says what is still to do
 SYSTEM = (
     "You summarise a conversation between a user and an agent, so that the agent can go on with less to read. "
     "Say what the user wants, what was done, what was found and what is open. Answer with the text only."
@@ -45,6 +50,7 @@ class Attempts:
 
     failures: int = 0
     idle: int = 0
+    requests: int = 0  # since the last one
     _context: int = 0
     _set_off: int = 0
 
@@ -58,6 +64,9 @@ class Attempts:
         match entry.record:
             case Compacted():
                 self.failures, self.idle, self._set_off = 0, self.idle + 1, self._context
+                self.requests = 0
+            case Requested(purpose="main"):
+                self.requests += 1
             case CompactionFailed():
                 self.failures += 1
             case Replied(usage=usage):
@@ -79,11 +88,11 @@ def cut_at(messages: Sequence[Message], keep_last: int) -> int:
 
 
 async def if_due(session: Session) -> None:
-    """Compact when the last reply's context passed the threshold, or the operator asked for it meanwhile."""
-    at = session.settings.config.compaction.at
-    context = session.budget.context
-    due = at is not None and context is not None and context > at and not session.attempts.hopeless
-    if due or session.compact_soon:
+    """Compact when the context or the requests since the last time passed the threshold, or somebody asked for it."""
+    wanted, context = session.settings.config.compaction, session.budget.context
+    large = wanted.at is not None and context is not None and context > wanted.at
+    long = wanted.turns is not None and session.attempts.requests >= max(1, wanted.turns)
+    if ((large or long) and not session.attempts.hopeless) or session.compact_soon:
         session.compact_soon = False
         await compact(session)
 
@@ -100,9 +109,10 @@ async def compact(session: Session) -> bool:
         body = _request(session, cut)
         sent = len(body)
         reply = await session.model.reply(body, lambda _kind, _piece: None, meter)
-        record = _judged(session, cut, reply.text.strip(), settle_usage(meter.reports, sent, meter.received))
+        usage = settle_usage(meter.reports, sent, meter.received)
+        record = _judged(session, cut, reply, usage)
     except (ModelFault, LimitHit) as fault:
-        record = CompactionFailed(str(fault), _spent(meter, sent))
+        record = _failed(session, str(fault), _spent(meter, sent))
     except asyncio.CancelledError:
         session.journal.commit(CompactionFailed("cancelled", _spent(meter, sent)))
         raise
@@ -119,47 +129,98 @@ def _request(session: Session, cut: int) -> bytes:
     blocks = text_block(f"The conversation:\n\n{told}") + b"," + text_block(NOW)
     message = b'{"role":"user","content":[' + blocks + b"]}"
     size = len(message) + len(SYSTEM)
-    room = session.budget.allow_request(session.limits, size, time.time(), purpose="summary")
+    room, estimate = session.allow_request(size, "summary")
     body = session.model.encode(Request(SYSTEM, [message], None, min(room, 2048)))
-    number = session.next_request()
-    session.journal.commit(Requested(number, "summary", len(body), session.budget.estimate(len(body)), room))
+    session.journal.commit(Requested(session.next_request(), "summary", len(body), estimate, room))
     return body
 
 
-def _judged(session: Session, cut: int, summary: str, usage: Usage) -> Compacted | CompactionFailed:
+def _judged(session: Session, cut: int, reply: Reply, usage: Usage) -> Compacted | CompactionFailed:
+    summary = reply.text.strip()
     if not summary:
-        return CompactionFailed("the summary was empty", usage)
+        return _failed(session, "the summary was empty", usage)
+    record = _compacted(session, cut, f"(What happened since, in short: {summary})", usage)
+    if record is None:
+        return _failed(session, "the summary would make it no smaller", usage)
+    return msgspec.structs.replace(record, refused=tuple(call.tool[:100] for call in reply.calls))
+
+
+def _failed(session: Session, because: str, usage: Usage) -> CompactionFailed:
+    if session.attempts.failures + 1 == MAX_FAILURES:
+        because += f"; after {MAX_FAILURES} failures in a row the history goes on whole"
+    return CompactionFailed(because, usage)
+
+
+def _compacted(session: Session, cut: int, stand_in: str, usage: Usage) -> Compacted | None:
+    """The record, if it makes the history smaller."""
     wire = session.transcript.wire()
-    kept = session.transcript.messages[cut:]
-    head = _head(session, summary, kept)
+    head = _head(session, stand_in, session.transcript.messages[cut:])
     before = sum(map(len, wire))
     after = sum(map(len, wire[cut:])) + sum(len(text_block(text)) for text in head)
-    if after >= before:
-        return CompactionFailed("the summary would make it no smaller", usage)
-    return Compacted(cut, head, before, after, usage)
+    return Compacted(cut, head, before, after, usage) if after < before else None
 
 
-def _head(session: Session, summary: str, kept: Sequence[Message]) -> tuple[str, ...]:
+def fall_back(session: Session) -> bool:
+    """Make room without a summary: excerpts stand for the older messages. False = nothing to gain."""
+    cut = cut_at(session.transcript.messages, DEFAULT_KEEP)
+    if not cut:
+        return False
+    lines = [_told(message)[:MAX_EXCERPT] for message in session.transcript.messages[:cut]][-MAX_EXCERPTS:]
+    told = "(Older messages did not fit and no summary could be made. Their beginnings:\n" + "\n".join(lines) + ")"
+    record = _compacted(session, cut, told, Usage())
+    if record is not None:
+        session.journal.commit(record)
+    return record is not None
+
+
+def _head(session: Session, stand_in: str, kept: Sequence[Message]) -> tuple[str, ...]:
     transcript = session.transcript
-    pinned = {prompt for message in kept for prompt in message.prompts}
-    head = [transcript.first_prompt, f"(What happened since, in short: {summary})"]
-    if ledger := _ledger(session, {call.id for message in kept for call in message.calls}):
-        head.append(ledger)
-    if transcript.last_prompt not in pinned | {transcript.first_prompt}:
+    there = {prompt for message in kept for prompt in message.prompts}
+    calls = {call.id for message in kept for call in message.calls}
+    head = [transcript.first_prompt, pinned(session), stand_in, ledger(session, calls), pending(session, calls)]
+    if transcript.last_prompt not in there | {transcript.first_prompt}:
         head.append(transcript.last_prompt)
-    return tuple(head)
+    return tuple(text for text in head if text)
 
 
-def _ledger(session: Session, kept: set[str]) -> str:
-    """What tools did or may have done, from the journal: a summary may leave it out."""
-    lines = []
+def pinned(session: Session) -> str:
+    """Facts that the operator wants kept."""
+    facts = session.settings.config.pinned
+    return "(Pinned facts:\n" + "\n".join(f"- {fact}" for fact in facts) + ")" if facts else ""
+
+
+def ledger(session: Session, kept: set[str]) -> str:
+    """What tools did or may have done, and what was refused, from the journal: a summary may leave it out."""
+    made, refused = [], []
     for view in session.workflow.calls.values():
-        tool = session.registry.get(view.call.tool)
-        acted = view.state in ("done", "in_doubt") or view.uncertain
-        if acted and view.call.id not in kept and not (tool and tool.risk == READ_ONLY):
-            arguments = msgspec.json.encode(view.call.arguments).decode()
-            lines.append(f"- {view.call.tool} {arguments[:300]}: {view.state.replace('_', ' ')}")
-    return "(Calls already made:\n" + "\n".join(lines[-MAX_LEDGER:]) + ")" if lines else ""
+        if view.call.id in kept:
+            continue
+        if view.state == "refused":
+            refused.append(_line(view))
+        elif (view.state in ("done", "in_doubt") or view.uncertain) and not _harmless(session, view):
+            made.append(f"{_line(view)}: {view.state.replace('_', ' ')}")
+    return "\n".join(
+        f"({title}\n" + "\n".join(lines[-MAX_LEDGER:]) + ")"
+        for title, lines in (("Calls already made:", made), ("Calls that were refused, and may not be made:", refused))
+        if lines
+    )
+
+
+def pending(session: Session, kept: set[str]) -> str:
+    """What is still to do: the last list of the tool `todo`."""
+    done = [view for view in session.workflow.calls.values() if view.call.tool == TODO and view.state == "done"]
+    if not done or done[-1].call.id in kept:
+        return ""
+    return f"(The list of what is to do: {msgspec.json.encode(done[-1].call.arguments).decode()[:4000]})"
+
+
+def _harmless(session: Session, view: CallView) -> bool:
+    tool = session.registry.get(view.call.tool)
+    return tool is not None and tool.risk == READ_ONLY and not view.child
+
+
+def _line(view: CallView) -> str:
+    return f"- {view.call.tool} {msgspec.json.encode(view.call.arguments).decode()[:300]}"
 
 
 def _told(message: Message) -> str:

@@ -17,10 +17,12 @@ class ModelFault(HarnessFault):
     """A model request ended without a whole reply.
 
     `retryable`: the same request may be sent again. `wait`: seconds the provider asked for.
+    `too_long`: the conversation does not fit into the model.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, wait: float = 0.0) -> None:
+    def __init__(self, message: str, *, retryable: bool = False, wait: float = 0.0, too_long: bool = False) -> None:
         super().__init__(message)
+        self.too_long = too_long
         self.retryable = retryable
         self.wait = wait
 

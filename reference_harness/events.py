@@ -44,6 +44,8 @@ class Question:
     may_stand: bool
     again: bool
     grant: str = ""  # the exact rules that an "always" would save, one a line
+    agent: str = "main"  # whose call it is: a child has a name and a session of its own
+    session: str = ""
 
 
 class Client(Protocol):

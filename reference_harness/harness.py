@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import instructions, policy
+from reference_harness import agents, children, instructions, policy
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.grants import Grants
@@ -17,7 +17,6 @@ from reference_harness.model import Model
 from reference_harness.paths import protected, state_folder
 from reference_harness.records import (
     Config,
-    Configured,
     Entry,
     Opened,
     Resumed,
@@ -53,12 +52,20 @@ class Harness:
             self._model = AnthropicModel.from_environment()
         return self._model
 
-    async def new_session(self, cwd: str, servers: Sequence[Server] = (), config: Any = None) -> Session:
-        """Begin a session."""
+    async def new_session(
+        self, cwd: str, servers: Sequence[Server] = (), config: Any = None, *, agent_type: str = ""
+    ) -> Session:
+        """Begin a session, of an agent type if one is named."""
         settings = merge(Config(), config or {})
+        if agent_type:
+            settings = children.under(settings, agents.find(agent_type))
         retries, id_ = Retries.from_environment(), secrets.token_hex(16)
         session = Session(id_, self.store, self.store.lease(id_), self.model, retries)
-        session.journal.note(Opened(cwd, self.model.name), Configured(settings))
+        try:
+            session.journal.note(Opened(cwd, self.model.name, type=agent_type), session.checked(settings))
+        except BaseException:
+            session.let_go()
+            raise
         return await self._start(session, servers)
 
     async def load_session(
@@ -73,14 +80,16 @@ class Harness:
             entries = self.store.read(id_)
             session = Session(id_, self.store, lease, self.model, Retries.from_environment())
             session.journal.replay(entries)
-            settings = merge(session.settings.config, config or {})
+            children.refuse_alone(session)
+            settings = session.configured(config or {})
         except BaseException:
             lease.release()
             raise
         open_calls = tuple(view.call.id for view in session.workflow.open_calls())
-        session.journal.note(Resumed(session.workflow.turn_open, open_calls))
-        if settings != session.settings.config:
-            session.journal.note(Configured(settings))
+        session.journal.note(Resumed(session.workflow.turn_open, open_calls, self.model.name))
+        children.reconcile(session, self.store)
+        if settings.config != session.settings.config:
+            session.journal.note(settings)
         await self._start(session, servers)
         return session, entries
 
@@ -94,7 +103,9 @@ class Harness:
         try:
             more = (self._folder,) if self._folder else ()
             session.load_rules(policy.load(), self._grants, protected(*more))
-            session.instructions, notes = instructions.load(session.settings.cwd)
+            kind = session.settings.type
+            told = agents.find(kind).instructions() if kind else ""
+            session.instructions, notes = instructions.load(session.settings.cwd, told)
             session.journal.note(*notes)
             await session.connect(servers, self._clients)
             session.journal.commit()

@@ -14,9 +14,9 @@ DEFAULT = (
 )
 
 
-def load(cwd: str) -> tuple[str, list[ContextLoaded]]:
-    """The system prompt and a record of each text in it."""
-    parts = [("built in", DEFAULT)]
+def load(cwd: str, agent: str = "") -> tuple[str, list[ContextLoaded]]:
+    """The system prompt and a record of each text in it; `agent`: what this type of agent is told."""
+    parts = [("built in", DEFAULT), *([("agent type", agent)] if agent else [])]
     path = Path(cwd) / "AGENTS.md"
     try:
         text = path.read_bytes()[:MAX_SIZE].decode("utf-8", "replace").strip()

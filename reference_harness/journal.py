@@ -34,6 +34,15 @@ class Journal:
         self._last = 0
         self._fault: StoreFault | None = None
 
+    @property
+    def last(self) -> int:
+        """The number of the last record, 0 before the first."""
+        return self._last
+
+    def follow(self, fold: Fold) -> None:
+        """One more fold, from here on."""
+        self._apply.append(fold.apply)
+
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""
         apply, entry = self._apply, None

@@ -22,7 +22,7 @@ async def run(turn: Turn) -> Stop:
             await turn.decide_calls()
             await turn.run_approved()
             if stop := turn.over():
-                return await turn.end(stop)
+                return await turn.finish(stop)
             await turn.compact_if_due()
             await turn.ask_model()
             turn.stop_if_nothing_can_follow()

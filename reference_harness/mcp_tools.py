@@ -81,6 +81,7 @@ class Connection:
 
     def __init__(self, server: Server, cwd: str, clients: HttpClients) -> None:
         self.server = server
+        self.name, self.source = server.name, server.source
         self._clients = clients
         self.lost: str | None = "not connected yet"
         self.listing: list[Mapping[str, Any]] = []
@@ -106,7 +107,7 @@ class Connection:
             return ToolAnswer(f"not run: the tool's server is gone ({self.lost})", is_error=True)
         try:
             result = await self._session.call_tool(tool, arguments)
-            return ToolAnswer(bounded(_texts(result)), is_error=bool(result.is_error))
+            return ToolAnswer(bounded(_texts(result)), is_error=bool(result.is_error), token=_pending(result))
         except Exception as error:  # noqa: BLE001 - whatever a server does, the model gets a result
             return self._failed(error)
 
@@ -212,6 +213,12 @@ def _texts(result: Any) -> str:
     if not parts and result.structured_content is not None:
         parts.append(str(result.structured_content))
     return "\n".join(parts)
+
+
+def _pending(result: Any) -> str:
+    """The token of a result that only says that the work goes on outside: `_meta` with reference-harness/pending."""
+    token = (result.meta or {}).get("reference-harness/pending")
+    return token if isinstance(token, str) and len(token) <= 500 else ""
 
 
 def _reason(error: BaseException) -> str:

@@ -86,5 +86,8 @@ class Model(Protocol):
     async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
         """Send it and return the whole reply. Raises ModelFault; never retries by itself."""
 
+    async def count(self, request: Request) -> int:
+        """Input tokens of the request as the provider counts them. Raises ModelFault."""
+
     async def close(self) -> None:
         """Close connections."""

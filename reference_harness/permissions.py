@@ -174,16 +174,14 @@ def automatic(call: Call, ruling: Ruling, agent: str = "main") -> Decision:
     )  # fmt: skip
 
 
-def answered(
-    call: Call, tool: ToolInfo, ruling: Ruling, answer: Answer, *, handler: str = "interactive", agent: str = "main"
-) -> Decision:
+def answered(call: Call, tool: ToolInfo, ruling: Ruling, answer: Answer, agent: str = "main") -> Decision:
     """A decision that the approver took, or that stands for the answer that never came."""
     scope = answer.scope if answer.verdict == "deny" or ruling.grant else "once"
     lasting = scope != "once"
     grant = ruling.grant if answer.verdict == "allow" else refusal(tool, ruling)
     return Decision(
         call=call.id, tool=call.tool, digest=call.digest, verdict=answer.verdict, rule=ruling.rule,
-        handler=handler, who=answer.who, scope=scope, because=answer.because,
+        handler=answer.handler, who=answer.who, scope=scope, because=answer.because,
         definition=tool.digest if lasting else "", grant=grant if lasting else "", places=ruling.places,
         mode=ruling.mode, agent=agent,
     )  # fmt: skip
@@ -216,6 +214,7 @@ class Answer:
         self.verdict = verdict
         self.scope = scope or ("session" if always else "once")
         self.who = who
+        self.handler = "interactive"  # who was asked; `handlers` says where it was somebody else
         self.because = because or {"allow": "the approver allowed it"}.get(verdict, "the approver refused it")
 
     @property

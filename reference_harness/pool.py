@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -44,5 +44,17 @@ def assemble(registry: Registry, exclude: Sequence[str]) -> Pool:
             tools[tool.name] = tool
         else:
             left_out.append((tool.name, f"left out by the operator: {pattern}"))
+    return _pool(tools, left_out)
+
+
+def narrow(pool: Pool, refuses: Callable[[ToolInfo], str]) -> Pool:
+    """The pool without the tools for which `refuses` gives a reason."""
+    reasons = {name: reason for name, tool in pool.tools.items() if (reason := refuses(tool))}
+    if not reasons:
+        return pool
+    return _pool({n: t for n, t in pool.tools.items() if n not in reasons}, [*pool.left_out, *reasons.items()])
+
+
+def _pool(tools: dict[str, ToolInfo], left_out: Sequence[tuple[str, str]]) -> Pool:
     offered = [{"name": t.name, "description": t.description, "input_schema": t.schema} for t in tools.values()]
     return Pool(tools, tuple(left_out), msgspec.json.encode(offered))

@@ -11,24 +11,43 @@ from typing import Any
 
 import msgspec
 
+from reference_harness.work_records import (
+    Arrived,
+    ChildEnded,
+    ChildSpent,
+    ChildStarted,
+    LimitNear,
+    Record,
+    Ruled,
+    Verified,
+    Waiting,
+)  # fmt: skip
+
 FORMAT = 1
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Upper bounds of one session; None = not set. cost: US dollars; time: seconds spent in turns."""
+    """Upper bounds of one session and its children; None = not set. cost: US dollars; time: seconds spent in turns.
+
+    repeats: equal calls in a row; children: child agents started, at any depth; depth: levels of them below this one.
+    """
 
     turns: int | None = None
     tokens: int | None = None
     calls: int | None = None
     cost: float | None = None
     time: float | None = None
+    repeats: int | None = None
+    children: int | None = None
+    depth: int | None = None
 
 
 class Compaction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Compact above `at` tokens of context; the last `keep_last` messages stay word for word."""
+    """Compact above `at` tokens of context or after `turns` requests; the last `keep_last` messages stay whole."""
 
     at: int | None = None
     keep_last: int | None = None
+    turns: int | None = None
 
 
 class Config(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,6 +60,12 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     ask: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     mode: str | None = None
+    pinned: tuple[str, ...] = ()  # facts that no compaction leaves out
+    verifiers: tuple[str, ...] = ()  # what judges a finished turn: "agent", "command: pytest -q"
+    handler: str | None = None  # who answers questions: interactive, swarm, coordinator:SESSION
+    worker: str | None = None  # this session's name before its coordinator
+    on_repeat: str | None = None  # stop or ask
+    count_tokens: bool | None = None  # let the provider count the input of each request under a limit
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -106,16 +131,16 @@ class ToolNote(msgspec.Struct, frozen=True, omit_defaults=True):
     paths: tuple[str, ...] = ()
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, tag_field="kind", tag=str.lower):
-    """Base of all records. They hold plain values, so no circle can begin in one: the collector need not look."""
-
-
 class Opened(Record, frozen=True, omit_defaults=True):
     """A session began."""
 
     cwd: str
     model: str
     format: int = FORMAT
+    parent: str = ""  # the session that started this one
+    agent: str = "main"  # this agent's name: main, or the way down to a child, as in main/explore-1
+    type: str = ""  # its agent type
+    depth: int = 0
 
 
 class Configured(Record, frozen=True, omit_defaults=True):
@@ -157,6 +182,7 @@ class Resumed(Record, frozen=True, omit_defaults=True):
 
     unclean: bool = False
     open_calls: tuple[str, ...] = ()
+    model: str = ""
 
 
 class Prompted(Record, frozen=True, omit_defaults=True):
@@ -217,6 +243,7 @@ class Started(Record, frozen=True, omit_defaults=True):
     call: str
     tool: str
     digest: str
+    again: bool = False  # it was in doubt, and its tool says that running it twice does no more than once
 
 
 class Finished(Record, frozen=True, omit_defaults=True):
@@ -244,6 +271,7 @@ class Compacted(Record, frozen=True, omit_defaults=True):
     before: int
     after: int
     usage: Usage = Usage()
+    refused: tuple[str, ...] = ()  # tools that the summary asked for; none of them ran
 
 
 class CompactionFailed(Record, frozen=True, omit_defaults=True):
@@ -298,10 +326,32 @@ class GrantLost(Record, frozen=True, omit_defaults=True):
     error: str
 
 
+class Inherited(Record, frozen=True, omit_defaults=True):
+    """What a child has from above: the only tools it may be offered, and the standing answers given there."""
+
+    tools: tuple[str, ...]
+    standing: tuple[Decision, ...] = ()
+
+
+class Referred(Record, frozen=True, omit_defaults=True):
+    """A worker puts a question to its coordinator; `number` tells apart several about one call."""
+
+    coordinator: str
+    worker: str
+    call: Call
+    source: str
+    risk: str
+    rule: str
+    number: int
+    again: bool = False
+    agent: str = "main"
+
+
 AnyRecord = (
     Opened | Configured | ContextLoaded | ToolsRegistered | PoolAssembled | SourceFailed | Resumed | Prompted
     | Proceeded | Requested | Replied | ReplyLost | Asked | Decided | Started | Finished | Closed | Compacted
     | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered | RulesLoaded | GrantLost
+    | LimitNear | ChildStarted | ChildSpent | ChildEnded | Inherited | Waiting | Arrived | Verified | Referred | Ruled
 )  # fmt: skip
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from reference_harness import compaction, loop
+import msgspec
+
+from reference_harness import compaction, handlers, loop, verifiers, waits
 from reference_harness.budget import Budget, check_limits
+from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Happened, Silent, Stop
 from reference_harness.grants import Grants
 from reference_harness.ground import Ground
-from reference_harness.journal import Journal
+from reference_harness.journal import Fold, Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.policy import Policy
 from reference_harness.pool import Pool, assemble
+from reference_harness.prices import refuse_unpriced
 from reference_harness.records import (
     Call,
     Closed,
@@ -26,6 +31,7 @@ from reference_harness.records import (
     Decided,
     Decision,
     GrantLost,
+    Limits,
     PoolAssembled,
     Proceeded,
     Prompted,
@@ -42,7 +48,8 @@ from reference_harness.stores import Lease, Store
 from reference_harness.tools import ToolAnswer
 from reference_harness.transcript import Transcript
 from reference_harness.turn import Turn
-from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, TIMED_OUT
+from reference_harness.verification import Watch
+from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, STILL_WAITING, TIMED_OUT
 from reference_harness.workflow import CallView, Workflow
 
 
@@ -51,12 +58,15 @@ class Session:
 
     def __init__(self, id_: str, store: Store, lease: Lease, model: Model, retries: Retries) -> None:
         self.id = id_
+        self.store = store
+        self.parent: Session | None = None
         self.model = model
         self.retries = retries
         self.client: Client = Silent()
         self.transcript, self.settings, self.workflow = Transcript(), Settings(), Workflow()
         self.budget, self.attempts = Budget(model.name), compaction.Attempts()
-        folds = (self.transcript, self.settings, self.workflow, self.budget, self.attempts)
+        self.watch = Watch(self.workflow)
+        folds: list[Fold] = [self.transcript, self.settings, self.workflow, self.budget, self.attempts, self.watch]
         self.journal = Journal(store, id_, folds)
         self.journal.publish = lambda entry: self.client.show(Happened(entry))
         self.registry = Registry()
@@ -66,7 +76,7 @@ class Session:
         self.grants = Grants()
         self.protected: tuple[str, ...] = ()
         self._lease = lease
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, Connection | Agents] = {}
         self._running: asyncio.Task[Any] | None = None
         self._requests = 0
 
@@ -74,6 +84,11 @@ class Session:
     def limits(self) -> Any:
         """The limits in force."""
         return self.settings.config.limits
+
+    @property
+    def agent(self) -> str:
+        """The agent's name: main, or the way down to a child."""
+        return self.settings.agent
 
     @property
     def busy(self) -> bool:
@@ -84,6 +99,36 @@ class Session:
         """A number for a model request, new in this session's life."""
         self._requests += 1
         return self._requests
+
+    def line(self) -> Iterator[Session]:
+        """The session, the one that started it, and so on up."""
+        one: Session | None = self
+        while one is not None:
+            yield one
+            one = one.parent
+
+    def spawn(self, id_: str) -> Session:
+        """A child session on this one's tools, not yet opened."""
+        child = Session(id_, self.store, self.store.lease(id_), self.model, self.retries)
+        child.parent, child.registry = self, self.registry
+        child.journal.follow(Upward(child, self))
+        child._connections = self._connections | {Agents.name: Agents(child)}
+        return child
+
+    def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
+        """(max_tokens, estimated input tokens) of the next request, under this session's limits and all above it."""
+        estimate, now = self.budget.estimate(size) if counted is None else counted, time.time()
+        rooms = [one.budget.allow_request(one.limits, size, now, purpose, estimate) for one in self.line()]
+        return min(rooms), estimate
+
+    def calls_left(self) -> float:
+        """How many tool starts are left, here and above."""
+        return min(one.budget.calls_left(one.limits) for one in self.line())
+
+    def doubtful(self, view: CallView) -> bool:
+        """Whether an equal call of this session, or of one above it, may already have had its effect."""
+        call = view.call
+        return any(one.workflow.doubtful(call.tool, call.digest, but=call.id) for one in self.line())
 
     # -- a turn --------------------------------------------------------------------------------------------------
 
@@ -97,12 +142,18 @@ class Session:
         return await self._turn()
 
     async def proceed(self) -> Stop:
-        """Take up an interrupted turn without new text. `continued` is False if there is none."""
+        """Take up an interrupted turn without new text. `continued` is False if there is none, or it still waits."""
         self._refuse_if_busy()
         if not self.workflow.unfinished():
             return Stop("end_turn", continued=False)
+        if waiting := self.workflow.waiting():
+            return waits.stop(waiting, continued=False)
         self.journal.note(Proceeded())
         return await self._turn()
+
+    def external(self, token: str, text: str, *, is_error: bool = False) -> bool:
+        """Take what a call waited for. False = it came before. The turn goes on with `proceed`. Raises UsageFault."""
+        return waits.arrive(self, token, text, is_error=is_error)
 
     async def _turn(self) -> Stop:
         stop: Stop = await self._run(loop.run(Turn(self)))
@@ -123,6 +174,7 @@ class Session:
     def _refuse_if_busy(self) -> None:
         if self.busy:
             raise UsageFault("a turn is running in this session: wait for it or cancel it")
+        self.watch.wake(self.journal.last)
 
     async def _run(self, work: Any) -> Any:
         self._running = asyncio.ensure_future(work)
@@ -141,7 +193,9 @@ class Session:
         for view in self.workflow.open_calls():
             if view.state == "awaiting_approval":
                 self.journal.note(Decided(_withdrawn(view)))
-            if view.state == "in_doubt":
+            if view.state == "waiting":
+                self.journal.note(Closed(view.call.id, "cancelled", STILL_WAITING))
+            elif view.state == "in_doubt":
                 self.journal.note(Closed(view.call.id, "in_doubt", DOUBT_CRASHED))
             elif view.state == "executing":
                 self.journal.note(Closed(view.call.id, "in_doubt", in_doubt))
@@ -161,13 +215,13 @@ class Session:
         if (policy, held) != (self.settings.policy, self.settings.grants):
             self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, held))
 
-    def ground(self, call: Call) -> Ground:
+    def ground(self, view: CallView) -> Ground:
         """What a decision on this call stands on, now. A grant that was revoked meanwhile no longer counts."""
         self._note_rules(self.settings.policy)
         settings = self.settings
         return Ground(
-            settings.config, settings.policy, settings.mode, settings.answers(call.tool), settings.cwd or "/",
-            self.workflow.doubtful(call.tool, call.digest), self.protected,
+            settings.config, settings.policy, settings.mode, settings.answers(view.call.tool), settings.cwd or "/",
+            self.doubtful(view), self.protected,
         )  # fmt: skip
 
     def keep(self, decision: Decision) -> None:
@@ -181,31 +235,50 @@ class Session:
 
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""
+        self.journal.commit(self.configured(given))
+
+    def configured(self, given: Any) -> Configured:
+        """The record of changed settings. Raises UsageFault for what cannot be kept."""
         config = merge(self.settings.config, given)
         self.settings.policy.mode_for(config.mode)
-        self.journal.commit(Configured(config))
+        return self.checked(config)
 
     def set_limits(self, limits: Mapping[str, Any]) -> None:
         """Replace all limits."""
-        old = self.settings.config
-        changed = {name: getattr(old, name) for name in Config.__struct_fields__} | {"limits": check_limits(limits)}
-        self.journal.commit(Configured(Config(**changed)))
+        self._limit(check_limits(limits))
+
+    def add_limits(self, more: Mapping[str, Any]) -> Limits:
+        """Allow so much more of each limit than is allowed, or already used, now. Returns the new limits."""
+        limits = self.budget.raised(self.limits, more)
+        self._limit(limits)
+        return limits
+
+    def _limit(self, limits: Limits) -> None:
+        self.journal.commit(self.checked(msgspec.structs.replace(self.settings.config, limits=limits)))
+
+    def checked(self, config: Config) -> Configured:
+        """The record of these settings. Raises UsageFault for what cannot be kept."""
+        refuse_unpriced(config.limits, self.model.name, self.budget.unpriced)
+        handlers.check(config)
+        verifiers.check(config.verifiers)
+        return Configured(config)
 
     # -- tools ---------------------------------------------------------------------------------------------------
 
     async def connect(self, servers: Sequence[Server], clients: HttpClients) -> None:
         """Open the tool sources and assemble the pool; what fails is on record and left out."""
-        names = [server.name for server in servers]
+        names = [Agents.name, *(server.name for server in servers)]
         if len(set(names)) != len(names):
             raise UsageFault(f"two tool sources have one name: {sorted(names)}")
-        self._connections = {server.name: Connection(server, self.settings.cwd, clients) for server in servers}
+        self._connections = {Agents.name: Agents(self)}
+        self._connections |= {server.name: Connection(server, self.settings.cwd, clients) for server in servers}
         await asyncio.gather(*(connection.open() for connection in self._connections.values()))
         for connection in self._connections.values():
             if connection.lost is not None:
-                self.journal.note(SourceFailed(connection.server.name, connection.lost))
+                self.journal.note(SourceFailed(connection.name, connection.lost))
                 continue
             for raw in connection.listing:
-                self.registry.add(raw, connection.server.source)
+                self.registry.add(raw, connection.source)
         notes = tuple(
             ToolNote(t.name, t.source.name, t.risk, t.digest, t.source.tier, t.paths) for t in self.registry.tools()
         )
@@ -214,7 +287,7 @@ class Session:
 
     def assemble_pool(self) -> None:
         """Build the pool anew and note it with the reasons."""
-        self.pool = assemble(self.registry, self.settings.config.exclude)
+        self.pool = pool_for(self, assemble(self.registry, self.settings.config.exclude))
         self.journal.note(PoolAssembled(tuple(self.pool.tools), self.pool.left_out))
 
     async def run_tool(self, call: Call, seconds: float) -> ToolAnswer:
@@ -225,7 +298,7 @@ class Session:
         source = tool.source.name
         connection = self._connections[source]
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(getattr(connection, "seconds", seconds)):
                 answer = await connection.call(call.tool, call.arguments)
         except TimeoutError:
             answer = ToolAnswer(TIMED_OUT.format(seconds=seconds), is_error=True, uncertain=True)
@@ -249,9 +322,14 @@ class Session:
             await self.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await running
-        await asyncio.gather(*(connection.close() for connection in self._connections.values()))
+        if self.parent is None:  # a child works with its parent's
+            await asyncio.gather(*(connection.close() for connection in self._connections.values()))
         with suppress(StoreFault):
             self.journal.commit(SessionClosed())
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Give up the right to write."""
         self._lease.release()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,13 @@ from reference_harness.records import (
     Decided,
     Decision,
     Entry,
+    Inherited,
     Limits,
     Opened,
     RulesLoaded,
 )  # fmt: skip
+
+CHOICES: Mapping[str, Sequence[Any]] = {"mode": MODES, "on_repeat": ("stop", "ask"), "count_tokens": (True, False)}
 
 
 @dataclass
@@ -30,6 +33,11 @@ class Settings:
     """What the operator set, and the standing answers of the approver, by tool. `grants`: those saved for always."""
 
     cwd: str = ""
+    parent: str = ""
+    agent: str = "main"
+    type: str = ""
+    depth: int = 0
+    only: tuple[str, ...] | None = None  # of a child: the tools it may be offered
     config: Config = field(default_factory=Config)
     policy: Policy = EMPTY
     standing: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
@@ -48,8 +56,13 @@ class Settings:
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
         match entry.record:
-            case Opened(cwd=cwd):
-                self.cwd = cwd
+            case Opened() as opened:
+                self.cwd, self.parent, self.agent = opened.cwd, opened.parent, opened.agent
+                self.type, self.depth = opened.type, opened.depth
+            case Inherited(tools=tools, standing=standing):
+                self.only = tools
+                for decision in standing:
+                    self.standing[decision.tool] = (*self.standing.get(decision.tool, ()), decision)
             case Configured(config=config):
                 self.config = config
             case Decided(decision=decision) if decision.scope == "session":
@@ -81,14 +94,24 @@ def _checked(key: str, value: Any, old: Config) -> Any:
             return _limits(value, old.limits)
         case "compaction":
             return _compaction(value, old.compaction)
-        case "mode":
-            if value not in (None, *MODES):
-                raise UsageFault(f"unknown mode {value!r}: known are {list(MODES)}")
-            return value
+        case "handler" | "worker":
+            return None if value is None else _texts(key, [value])[0]
+        case "mode" | "on_repeat" | "count_tokens":
+            return _choice(key, value, CHOICES[key])
         case _:
-            if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name for name in value):
-                raise UsageFault(f"{key} must be a list of tool names")
-            return tuple(value)
+            return _texts(key, value)
+
+
+def _choice(key: str, value: Any, known: Sequence[Any]) -> Any:
+    if value is not None and not any(value is one or (value == one and isinstance(one, str)) for one in known):
+        raise UsageFault(f"unknown {key} {value!r}: known are {list(known)}")
+    return value
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name for name in value):
+        raise UsageFault(f"{key} must be a list of texts")
+    return tuple(value)
 
 
 def _limits(value: Any, old: Limits) -> Limits:
@@ -99,8 +122,8 @@ def _limits(value: Any, old: Limits) -> Limits:
 
 
 def _compaction(value: Any, old: Compaction) -> Compaction:
-    if not isinstance(value, Mapping) or set(value) - {"at", "keep_last"}:
-        raise UsageFault("compaction must be an object with `at` (tokens) and `keep_last` (messages)")
+    if not isinstance(value, Mapping) or set(value) - {"at", "keep_last", "turns"}:
+        raise UsageFault("compaction must be an object with `at` (tokens), `turns`, `keep_last` (messages)")
     for name, number in value.items():
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
             raise UsageFault(f"compaction.{name} must be a whole number of 0 or more")

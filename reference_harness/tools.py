@@ -26,6 +26,7 @@ class ToolAnswer:
     text: str
     is_error: bool = False
     uncertain: bool = False
+    token: str = ""  # it goes on outside: its result comes later, under this token
 
 
 def time_limit() -> float:

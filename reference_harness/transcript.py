@@ -77,6 +77,14 @@ class Transcript:
         order = self.messages[at - 1].calls if at else ()
         return _message(self.messages[at].role, self.messages[at].content(order))
 
+    def last_reply(self) -> str:
+        """The text of the last message of the assistant."""
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                blocks = map(msgspec.json.decode, message.blocks)
+                return "".join(str(block["text"]) for block in blocks if block.get("type") == "text")
+        return ""
+
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
         match entry.record:

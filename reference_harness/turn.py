@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reference_harness import compaction
-from reference_harness.budget import settle_usage
+from reference_harness import compaction, handlers, verifiers, waits
 from reference_harness.calls import settle_calls
-from reference_harness.errors import LimitHit, ModelFault
+from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
-from reference_harness.permissions import Answer, Verdict, answered, automatic, judge, still_holds
+from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, still_holds
 from reference_harness.records import (
     Asked,
     Closed,
@@ -26,19 +26,25 @@ from reference_harness.records import (
     TurnEnded,
     Usage,
 )  # fmt: skip
+from reference_harness.registry import READ_ONLY, ToolInfo
 from reference_harness.tools import misfit, time_limit
+from reference_harness.usage import settle_usage
 from reference_harness.words import (
     CANCELLED,
     DOUBT_CANCELLED,
     DOUBT_CRASHED,
     LIMIT,
     REFUSED,
+    REPEATED,
     UNKNOWN,
 )  # fmt: skip
+from reference_harness.work_records import Waiting
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
     from reference_harness.workflow import CallView
+
+MAX_AGAIN = 2  # times a call that dies with its process is made anew
 
 
 class Turn:
@@ -56,18 +62,22 @@ class Turn:
 
     async def decide_calls(self) -> None:
         """Give every open call of the last reply its decision, one after the other."""
-        left = self.session.budget.calls_left(self.session.limits)
+        left = self.session.calls_left()
         for view in self.session.workflow.open_calls():
+            if view.state == "waiting":
+                continue
             if reason := self._cannot_run(view):
                 self._close(view, *reason)
             elif left < 1:
                 self._over_call_limit(view)
+            elif self._too_often(view) and self.session.settings.config.on_repeat != "ask":
+                self._over_repeats(view)
             elif await self._allowed(view):
                 left -= 1
 
     def _cannot_run(self, view: CallView) -> tuple[str, str] | None:
         call = view.call
-        if view.state == "in_doubt":
+        if view.state == "in_doubt" and not self._may_run_again(view):
             return "in_doubt", DOUBT_CRASHED
         if call.defect:
             return "failed", call.defect
@@ -78,26 +88,40 @@ class Turn:
             return "failed", f"not run: the arguments do not fit: {problem}"
         return None
 
+    def _may_run_again(self, view: CallView) -> bool:
+        """Whether a call that a crash cut short may simply be made again: its tool says that twice is once."""
+        tool = self.session.pool.get(view.call.tool)
+        safe = tool is not None and (tool.risk == READ_ONLY or (tool.idempotent and tool.source.trusted))
+        return safe and not view.child and view.starts <= MAX_AGAIN
+
+    def _too_often(self, view: CallView) -> int:
+        return self.session.budget.repeated(self.session.limits, view.call.id)
+
+    def _over_repeats(self, view: CallView) -> None:
+        row = self._too_often(view)
+        self._call_limit = LimitHit("repeats", row - 1, row)
+        self._close(view, "cancelled", REPEATED.format(row=row))
+
     def _over_call_limit(self, view: CallView) -> None:
-        allowed = self.session.limits.calls or 0
-        self._call_limit = LimitHit("calls", allowed, self.session.budget.calls)
+        bound = min(self.session.line(), key=lambda one: one.budget.calls_left(one.limits))
+        self._call_limit = LimitHit("calls", bound.limits.calls or 0, bound.budget.calls)
         self._close(view, "cancelled", LIMIT.format(limit="calls"))
 
     async def _allowed(self, view: CallView) -> bool:
         call, session = view.call, self.session
         tool = session.pool.tools[call.tool]
-        ruling = judge(tool, call, session.ground(call))
+        ruling = self._ruling(view, tool)
         if ruling.verdict is Verdict.ASK:
             grant = ruling.grant
             question = Question(call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant)
             answer = await self._ask(question)
             if answer.verdict == "allow" and (
-                changed := still_holds(call, ruling, judge(tool, call, session.ground(call)))
+                changed := still_holds(call, ruling, judge(tool, call, session.ground(view)))
             ):
                 answer = Answer("deny", who="policy", because=changed)
-            decision = answered(call, tool, ruling, answer)
+            decision = answered(call, tool, ruling, answer, session.agent)
         else:
-            decision = automatic(call, ruling)
+            decision = automatic(call, ruling, session.agent)
         self.journal.note(Decided(decision))
         if decision.scope == "always":
             session.keep(decision)
@@ -105,12 +129,24 @@ class Turn:
             self._close(view, "refused", REFUSED.format(because=decision.because))
         return decision.verdict == "allow"
 
+    def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
+        """What the rules say; and equal calls in a row are asked about, however they are allowed."""
+        ruling = judge(tool, view.call, self.session.ground(view))
+        if ruling.verdict is Verdict.ALLOW and (row := self._too_often(view)):
+            return replace(ruling, verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
+        return ruling
+
     async def _ask(self, question: Question) -> Answer:
+        handler = handlers.of(self.session)
         await self.journal.durable(Asked(question.call.id, question.again))
         try:
-            return await self.session.client.ask(question)
+            answer = await handler.decide(question)
+        except StoreFault:
+            raise
         except Exception as error:  # noqa: BLE001 - an approver that fails has not approved
-            return Answer.missing(f"the question could not be answered ({type(error).__name__})")
+            answer = Answer.missing(f"the question could not be answered ({type(error).__name__})")
+        answer.handler = handler.name
+        return answer
 
     def _close(self, view: CallView, outcome: str, text: str) -> None:
         self.journal.note(Closed(view.call.id, outcome, text))
@@ -120,10 +156,18 @@ class Turn:
     async def run_approved(self) -> None:
         """Run what was approved, in order, each exactly as it was decided."""
         for view in self.session.workflow.open_calls():
+            if view.state == "waiting":
+                continue
+            if self.session.calls_left() < 1:  # a child that ran meanwhile has used them up
+                self._over_call_limit(view)
+                continue
             call = view.call
-            await self.journal.durable(Started(call.id, call.tool, call.digest))
+            await self.journal.durable(Started(call.id, call.tool, call.digest, again=view.starts > 0))
             answer = await self.session.run_tool(call, time_limit())
-            self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
+            if answer.token:
+                self.journal.commit(Waiting(call.id, answer.token, answer.text))
+            else:
+                self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
         if self._call_limit:
             raise self._call_limit
 
@@ -133,12 +177,14 @@ class Turn:
         """Send the conversation, again if the reply is lost; what was sent and what it cost is on record."""
         retries = self.session.retries
         for attempt in range(1, retries.tries + 1):
-            body, number = await self._prepare(attempt)
+            body, number = await self._prepare(attempt, await self._counted())
             meter = Meter()
             try:
                 reply = await self.session.model.reply(body, self._shower(), meter)
             except ModelFault as fault:
                 self._lost(number, str(fault), meter, len(body))
+                if fault.too_long and attempt < retries.tries and compaction.fall_back(self.session):
+                    continue
                 if not fault.retryable or attempt == retries.tries:
                     raise
                 await asyncio.sleep(retries.pause(attempt, fault.wait))
@@ -149,15 +195,26 @@ class Turn:
                 self._take(number, reply, settle_usage(meter.reports, len(body), meter.received))
                 return
 
-    async def _prepare(self, attempt: int) -> tuple[bytes, int]:
+    async def _counted(self) -> int | None:
+        """The input of the next request as the provider counts it, where that is wanted and a limit depends on it."""
+        session = self.session
+        limits = [one.limits for one in session.line()]
+        if not session.settings.config.count_tokens or all(one.tokens is None and one.cost is None for one in limits):
+            return None
+        request = Request(session.instructions, session.transcript.wire(), session.pool.wire, 0)
+        try:
+            return await session.model.count(request)
+        except ModelFault:  # the estimate has to do
+            return None
+
+    async def _prepare(self, attempt: int, counted: int | None) -> tuple[bytes, int]:
         """The body and its number, once both are on record. The history is neither encoded nor copied to measure it."""
         session = self.session
         messages = session.transcript.wire()
         size = self._frame() + sum(map(len, messages)) + max(0, len(messages) - 1)
-        room = session.budget.allow_request(session.limits, size, time.time())
+        room, estimate = session.allow_request(size, counted=counted)
         body = session.model.encode(Request(session.instructions, messages, session.pool.wire, room))
         number = session.next_request()
-        estimate = session.budget.estimate(len(body))
         await self.journal.durable(Requested(number, "main", len(body), estimate, room, attempt))
         return body, number
 
@@ -193,11 +250,17 @@ class Turn:
         blocks, calls = settle_calls(reply, self.session.transcript.ids)
         self._shown, self._stop = "", reply.stop
         self.journal.note(Replied(number, tuple(blocks), reply.stop, usage, tuple(calls)))
+        self.journal.note(*self.session.budget.near(self.session.limits, time.time()))
 
     # -- ending --------------------------------------------------------------------------------------------------
 
     def over(self) -> Stop | None:
-        """The end of the turn, if the last reply was one. A turn taken up anew asks the model first."""
+        """The end of the turn, if the last reply was one, or something is waited for.
+
+        A turn taken up anew asks the model first.
+        """
+        if waiting := self.session.workflow.waiting():
+            return waits.stop(waiting)
         stop, self._stop = self._stop, ""
         if stop == "refusal":
             return Stop("refusal")
@@ -212,11 +275,15 @@ class Turn:
         if self.session.workflow.open_calls():
             size = self.session.transcript.size()
             size += len(self.session.instructions) + len(self.session.pool.wire)
-            self.session.budget.allow_request(self.session.limits, size, time.time())
+            self.session.allow_request(size)
 
     async def compact_if_due(self) -> None:
         """Compact between two requests, when no call is open."""
         await compaction.if_due(self.session)
+
+    async def finish(self, stop: Stop) -> Stop:
+        """End the turn as what it is once its verifiers have looked."""
+        return await self.end(await verifiers.judged(self.session, stop))
 
     async def end(self, stop: Stop) -> Stop:
         """Record the end and hand it on."""

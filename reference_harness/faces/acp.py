@@ -148,7 +148,7 @@ class HarnessAgent:
 
     async def _ended(self, stop: Stop) -> str:
         await self.outbox.join()
-        return stop.reason
+        return _REASONS.get(stop.reason, stop.reason)
 
     def _attach(self, session: Session) -> AcpClient:
         session.client = client = AcpClient(self, session.id)
@@ -221,6 +221,10 @@ def _filters(params: dict[str, Any]) -> dict[str, Any]:
 
 def _config(conformance: Any) -> Any:
     return conformance.get("config") if isinstance(conformance, dict) else None
+
+
+# What ACP has no word for; `_meta` says more.
+_REASONS = {"waiting": "end_turn", "unverified": "refusal"}
 
 
 def _meta(stop: Stop) -> dict[str, Any] | None:

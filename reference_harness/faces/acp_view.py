@@ -94,6 +94,8 @@ def asked_call(question: Question) -> schema.ToolCallUpdate:
     """The call as the approver sees it: whole, tool and arguments."""
     meta = {"tool": question.call.tool, "source": question.source, "risk": question.risk, "rule": question.rule}
     meta |= {"grant": question.grant} if question.grant else {}
+    if question.session:  # a child of this session asks
+        meta |= {"agent": question.agent, "childSession": question.session}
     return schema.ToolCallUpdate(
         tool_call_id=question.call.id, title=title(question.call), kind="other", status="pending",
         raw_input=question.call.arguments,

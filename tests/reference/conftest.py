@@ -18,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from postgres import ABSENT, program, server
 from scripted import ScriptedModel, ToolServer
 
+from reference_harness import Harness, Server
+from reference_harness.anthropic_model import AnthropicModel
+
 
 @pytest.fixture(scope="session", autouse=True)
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -53,6 +56,19 @@ def scripted() -> Iterator[Callable[..., ScriptedModel]]:
     yield make
     for model in made:
         model.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path, tools: ToolServer) -> Callable[..., Any]:
+    """Makes a harness in this process: `house(model)` and, with it, sessions on the tool server."""
+
+    def make(model: ScriptedModel, name: str = "claude-sonnet-5") -> Any:
+        client = AnthropicModel(base_url=model.url, api_key="sk-canary-key", name=name, stall_timeout=5.0)
+        harness = Harness(tmp_path / "state", client)
+        harness.server = Server("canary", url=tools.url)  # type: ignore[attr-defined]
+        return harness
+
+    return make
 
 
 @pytest.fixture

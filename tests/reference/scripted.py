@@ -89,6 +89,8 @@ class ScriptedModel:
     requests: list[dict[str, Any]] = field(default_factory=list)
     illegal: list[str] = field(default_factory=list)
     hold: threading.Event | None = None
+    agents: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # words of a system prompt -> its own script
+    counted: int | None = None  # what count_tokens answers; None = 404
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,7 +99,10 @@ class ScriptedModel:
         class Handler(_Quiet):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                model.answer(self, body)
+                if self.path.endswith("/count_tokens"):
+                    model.count(self, body)
+                else:
+                    model.answer(self, body)
 
         self.server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -117,7 +122,8 @@ class ScriptedModel:
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         with self._lock:
             self.requests.append(body)
-            steps = self.summary if "summarise" in body["system"] else self.script
+            own = (steps for words, steps in self.agents.items() if words in body["system"])
+            steps = self.summary if "summarise" in body["system"] else next(own, self.script)
             step = steps.pop(0) if len(steps) > 1 else steps[0]
         if wrong := breach(body["messages"]):
             self.illegal.append(wrong)
@@ -125,6 +131,17 @@ class ScriptedModel:
         if self.hold is not None:
             self.hold.wait(20)
         _send(handler, step)
+
+    def count(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+        assert "max_tokens" not in body
+        if self.counted is None:
+            _send_json(handler, 404, {"type": "error", "error": {"type": "not_found_error", "message": "no"}})
+        else:
+            _send_json(handler, 200, {"input_tokens": self.counted})
+
+    def of(self, words: str) -> list[dict[str, Any]]:
+        """Requests whose system prompt has these words."""
+        return [r for r in self.requests if words in r["system"]]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -149,7 +166,11 @@ class _Quiet(BaseHTTPRequestHandler):
 
 def _send(handler: BaseHTTPRequestHandler, step: dict[str, Any]) -> None:
     if step.get("status"):
-        _send_json(handler, step["status"], {"type": "error", "error": {"type": step.get("type"), "message": "no"}})
+        _send_json(
+            handler,
+            step["status"],
+            {"type": "error", "error": {"type": step.get("type"), "message": step.get("message", "no")}},
+        )
         return
     handler.send_response(200)
     handler.send_header("content-type", "text/event-stream")
@@ -192,6 +213,12 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "mystery", "inputSchema": SCHEMA},
     {"name": "liar", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": "yes"}},
     {"name": "slow", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": False, "destructiveHint": False}},
+    {
+        "name": "sync",
+        "inputSchema": SCHEMA,
+        "annotations": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
+    },
+    {"name": "outside", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True, "destructiveHint": False}},
     {"name": "broken", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True, "destructiveHint": False}},
     {"name": "huge", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True, "destructiveHint": False}},
 ]
@@ -210,7 +237,10 @@ def mcp_answer(message: dict[str, Any], journal: Any, tools: list[dict[str, Any]
             name = message["params"]["name"]
             journal(name, message["params"]["arguments"].get("nonce"))
             said = {"huge": "x" * 1_000_000, "broken": "it broke"}.get(name, f"{name} done")
-            return {"content": [text(said)], "isError": name == "broken"}
+            answer = {"content": [text(said)], "isError": name == "broken"}
+            if name == "outside":
+                answer["_meta"] = {"reference-harness/pending": message["params"]["arguments"]["nonce"]}
+            return answer
     return {}
 
 
@@ -258,7 +288,7 @@ class ToolServer:
 
     def _ran(self, tool: str, nonce: str) -> None:
         self.journal.append((tool, nonce))
-        if tool == "slow":
+        if tool in ("slow", "sync"):
             self.entered.set()
             self.release.wait(20)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import breach
 
-from reference_harness.budget import Budget, settle_usage
+from reference_harness.budget import Budget
 from reference_harness.compaction import cut_at
 from reference_harness.errors import LimitHit
 from reference_harness.permissions import Ground, Verdict, judge
@@ -36,6 +36,7 @@ from reference_harness.records import (
 from reference_harness.registry import Registry, Source, digest_of, read_risk
 from reference_harness.settings import Settings
 from reference_harness.transcript import Transcript
+from reference_harness.usage import settle_usage
 from reference_harness.verification import verify
 from reference_harness.workflow import Workflow
 

@@ -1,0 +1,171 @@
+"""The agent types: Markdown files whose front matter says what an agent may do, and whose text says what it is for.
+
+Six come with the harness, beside this file. An operator's own stand in `agents/` of the configuration folder, never in
+the workspace: whoever can write an agent type can give power. One of the same name takes the place of ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reference_harness.budget import check_limits
+from reference_harness.errors import UsageFault
+from reference_harness.pool import matches
+from reference_harness.records import Limits
+from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, UNKNOWN, ToolInfo
+
+BUILT_IN = Path(__file__).parent
+RISKS = (READ_ONLY, MUTATING, DESTRUCTIVE, UNKNOWN)
+MODES = ("plan",)  # a type can make the mode stricter, so the loose ones are none of its business
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
+_FENCE = "+++"
+_LISTS = ("tools", "without", "risks", "tags", "constraints")
+
+
+@dataclass(frozen=True)
+class AgentType:
+    """What one kind of agent is for and may have.
+
+    Of the tools around it, it is offered those that match `tools` (names or globs) and not `without`, are of one of
+    these `risks` and, where `tags` are given, carry one. `constraints`: what it must not do, in words, for its model.
+    """
+
+    name: str
+    prompt: str
+    risks: tuple[str, ...] = RISKS
+    constraints: tuple[str, ...] = ()
+    description: str = ""
+    tools: tuple[str, ...] = ("*",)
+    without: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    mode: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def refuses(self, tool: ToolInfo) -> str:
+        """Why agents of this type are not offered the tool; empty if they are."""
+        if tool.risk not in self.risks:
+            return f"the agent type {self.name} has no {tool.risk.replace('_', '-')} tools"
+        if not any(matches(pattern, tool) for pattern in self.tools):
+            return f"the agent type {self.name} does not name it"
+        if pattern := next((p for p in self.without if matches(p, tool)), None):
+            return f"the agent type {self.name} leaves it out: {pattern}"
+        if self.tags and not set(self.tags) & set(getattr(tool, "tags", ())):
+            return f"the agent type {self.name} has only tools tagged {', '.join(self.tags)}"
+        return ""
+
+    def instructions(self) -> str:
+        """What its model is told before anything else."""
+        rules = "".join(f"\n- {constraint}" for constraint in self.constraints)
+        return self.prompt + (f"\n\nConstraints:{rules}" if rules else "")
+
+
+def user_folder() -> Path:
+    """`agents` beside the policy: in HARNESS_CONFIG (the folder, or the policy file in it) or the user's own."""
+    if given := os.environ.get("HARNESS_CONFIG"):
+        path = Path(given)
+        return (path.parent if path.suffix == ".toml" else path) / "agents"
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "reference-harness" / "agents"
+
+
+def load(*folders: Path) -> Mapping[str, AgentType]:
+    """The types in these folders by name, later folders first; without any, ours and the operator's own."""
+    types: dict[str, AgentType] = {}
+    for folder in folders or (BUILT_IN, user_folder()):
+        for path, stamp in _files(folder):
+            kind = _parsed(path, stamp)
+            types[kind.name] = kind
+    return types
+
+
+def find(name: str) -> AgentType:
+    """The type of this name. Raises UsageFault, naming those there are."""
+    types = load()
+    if name not in types:
+        raise UsageFault(f"there is no agent type {name[:60]!r}: known are {', '.join(types)}")
+    return types[name]
+
+
+def listing() -> list[dict[str, Any]]:
+    """All types as JSON."""
+    return [_json(kind) for kind in load().values()]
+
+
+def _json(kind: AgentType) -> dict[str, Any]:
+    limits = {name: value for name in Limits.__struct_fields__ if (value := getattr(kind.limits, name)) is not None}
+    return asdict(kind) | {"limits": limits}
+
+
+def _files(folder: Path) -> Iterable[tuple[Path, int]]:
+    return _ours() if folder == BUILT_IN else _found(folder)
+
+
+@functools.cache
+def _ours() -> Iterable[tuple[Path, int]]:
+    return _found(BUILT_IN)
+
+
+def _found(folder: Path) -> Iterable[tuple[Path, int]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((Path(e.path), e.stat().st_mtime_ns) for e in entries if e.name.endswith(".md"))
+    except OSError:
+        return ()
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, _stamp: int) -> AgentType:
+    """One file; read again when it has changed."""
+    try:
+        return parse(path.stem, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as wrong:
+        raise UsageFault(f"the agent type in {path} cannot be used: {wrong}; mend or remove the file") from wrong
+
+
+def parse(name: str, text: str) -> AgentType:
+    """A type from the text of its file: TOML between two lines of `+++`, then the prompt. Raises ValueError."""
+    import tomllib  # only where a file is read
+
+    head, prompt = _split(text)
+    front = tomllib.loads(head)
+    if unknown := set(front) - {"name", "description", "mode", "limits", *_LISTS}:
+        raise ValueError(f"unknown keys {sorted(unknown)}")
+    if front.setdefault("name", name) != name or not _NAME.fullmatch(name):
+        raise ValueError(f"its name must be that of the file, in small letters, digits and hyphens: {name!r}")
+    lists = {key: _strings(key, front[key]) for key in _LISTS if key in front}
+    if wrong := set(lists.get("risks", ())) - set(RISKS):
+        raise ValueError(f"unknown risks {sorted(wrong)}: known are {list(RISKS)}")
+    return AgentType(name=name, prompt=prompt, **(_plain(front) | lists))
+
+
+def _split(text: str) -> tuple[str, str]:
+    lines = text.lstrip("\ufeff").splitlines()
+    if not lines or lines[0].strip() != _FENCE or _FENCE not in (line.strip() for line in lines[1:]):
+        raise ValueError("it must begin with settings in TOML between two lines of +++")
+    end = next(n for n, line in enumerate(lines[1:], 1) if line.strip() == _FENCE)
+    prompt = "\n".join(lines[end + 1 :]).strip()
+    if not prompt:
+        raise ValueError("it has no text: say what the agent is for")
+    return "\n".join(lines[1:end]), prompt
+
+
+def _strings(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise ValueError(f"{key} must be a list of texts")
+    return tuple(value)
+
+
+def _plain(front: Mapping[str, Any]) -> dict[str, Any]:
+    description, mode, limits = front.get("description", ""), front.get("mode"), front.get("limits", {})
+    if not isinstance(description, str) or mode not in (None, *MODES) or not isinstance(limits, Mapping):
+        raise ValueError(f"description must be a text, mode one of {list(MODES)}, limits a table")
+    try:
+        return {"description": description, "mode": mode, "limits": check_limits(limits)}
+    except UsageFault as wrong:
+        raise ValueError(str(wrong)) from wrong

@@ -1,0 +1,152 @@
+"""After a turn that says it is done: is it? Verifiers look, with evidence on record; one that fails, and it is not.
+
+The journal's own rules are watched in every turn. The operator may add commands (`command: pytest -q`), run in the
+session's folder, and the agent type `verify`, which judges by what it reads. What cannot be run, or gives no clear
+answer, has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import hashlib
+import os
+import shlex
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from reference_harness.errors import LimitHit, UsageFault
+from reference_harness.events import Stop
+from reference_harness.work_records import Verified
+
+if TYPE_CHECKING:
+    from reference_harness.session import Session
+
+JOURNAL, AGENT, COMMAND = "journal", "agent", "command:"
+PASS = "VERDICT: pass"  # noqa: S105 - what the agent type `verify` begins with
+TIME_LIMIT = 900.0  # seconds of a command
+MAX_EVIDENCE = 8_000  # characters that are kept: the last ones
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def check(verifiers: Sequence[str]) -> None:
+    """Raise UsageFault for a verifier that is none: it would pass everything."""
+    for one in verifiers:
+        if one in (JOURNAL, AGENT):
+            continue
+        if not one.startswith(COMMAND) or not _words(one):
+            raise UsageFault(f"unknown verifier {one!r}: known are {JOURNAL}, {AGENT}, {COMMAND} PROGRAM ARGUMENTS")
+
+
+def _words(one: str) -> list[str]:
+    try:
+        return shlex.split(one.removeprefix(COMMAND))
+    except ValueError as wrong:
+        raise UsageFault(f"the verifier {one!r} cannot be read as a command: {wrong}") from wrong
+
+
+async def judged(session: Session, stop: Stop) -> Stop:
+    """The end of the turn, as its verifiers see it: a turn that is not done does not end as one that is."""
+    if stop.reason != "end_turn":
+        return stop
+    wanted = session.settings.config.verifiers
+    if not wanted and not session.watch.of_turn():
+        return stop
+    failed = [one for one in dict.fromkeys((JOURNAL, *wanted)) if not await _passes(session, one)]
+    if not failed:
+        return stop
+    return Stop("unverified", note=f"not done: {', '.join(failed)} failed; see the records `verified`")
+
+
+async def _passes(session: Session, verifier: str) -> bool:
+    began = time.monotonic()
+    if verifier == JOURNAL:
+        passed, evidence = _journal(session)
+    elif verifier == AGENT:
+        passed, evidence = await _agent(session)
+    else:
+        passed, evidence = await _command(_words(verifier), session.settings.cwd)
+    digest = hashlib.sha256(evidence.encode("utf-8", "replace")).hexdigest()
+    shown = evidence[-MAX_EVIDENCE:]
+    session.journal.commit(Verified(verifier, passed, shown, round(time.monotonic() - began, 3), digest))
+    return passed
+
+
+def _journal(session: Session) -> tuple[bool, str]:
+    findings = session.watch.of_turn()
+    return not findings, "\n".join(map(str, findings)) or "every record of the turn keeps the journal's rules"
+
+
+# -- the agent type `verify` ---------------------------------------------------------------------------------------
+
+
+async def _agent(session: Session) -> tuple[bool, str]:
+    from reference_harness import agents, children
+    from reference_harness.compaction import ledger
+
+    asked = dict.fromkeys((session.transcript.first_prompt, session.transcript.last_prompt))
+    parts = ["Judge whether this is done.", "The goal, as the user put it:", *asked,
+             "What the agent says:", session.transcript.last_reply() or "(nothing)",
+             ledger(session, set()) or "(It made no calls that change anything.)"]  # fmt: skip
+    try:
+        child = children.begin(session, agents.find("verify"))
+    except (LimitHit, UsageFault) as no:
+        return False, f"the agent could not start: {no}"
+    stop = await children.work(child, "\n\n".join(parts))
+    said = child.transcript.last_reply().strip()
+    first = said.partition("\n")[0].strip()
+    ended = f"({child.agent} in session {child.id} ended: {stop.reason})"
+    return stop.reason == "end_turn" and first == PASS, f"{said}\n{ended}"
+
+
+# -- a command -----------------------------------------------------------------------------------------------------
+
+
+async def _command(words: Sequence[str], cwd: str) -> tuple[bool, str]:
+    """Run a program to its end, or to the end of its time; what it started goes with it."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words, cwd=cwd or None, env=_environment(), stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+            preexec_fn=_die_with_parent(),
+        )  # fmt: skip
+    except (OSError, ValueError) as no:
+        return False, f"{shlex.join(words)} could not be started: {no}"
+    try:
+        async with asyncio.timeout(TIME_LIMIT):
+            output = await _tail(process)
+            code = await process.wait()
+    except TimeoutError:
+        return False, f"{shlex.join(words)} did not end within {TIME_LIMIT:g} seconds"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(asyncio.CancelledError):
+            await process.wait()
+    return code == 0, f"{output}\n({shlex.join(words)} ended with {code})"
+
+
+async def _tail(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    kept = b""
+    while chunk := await process.stdout.read(65_536):
+        kept = (kept + chunk)[-4 * MAX_EVIDENCE :]
+    return kept.decode("utf-8", "replace").strip()
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what looks secret: the command may run code that the agent wrote."""
+    return {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in _SECRET)}
+
+
+def _die_with_parent() -> Callable[[], None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask() -> None:
+        libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+    return ask

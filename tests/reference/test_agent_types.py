@@ -1,0 +1,84 @@
+"""Agent types are files: ours, and the operator's own beside the policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from reference_harness import UsageFault, agents
+from reference_harness.records import Limits
+from reference_harness.registry import Registry, Source
+
+SIX = ["explore", "general-purpose", "guide", "plan", "status-line", "verify"]
+
+
+def tool(name: str, **hints: bool):
+    made = Registry()
+    made.add({"name": name, "inputSchema": {"type": "object"}, "annotations": hints}, Source("canary", "x"))
+    return made.get(name)
+
+
+LOOK, WIPE = tool("look", readOnlyHint=True, destructiveHint=False), tool("wipe", destructiveHint=True)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "harness.toml"))
+    (tmp_path / "agents").mkdir()
+    return tmp_path / "agents"
+
+
+def test_the_six_are_there_and_differ(folder):
+    types = agents.load()
+    assert sorted(types) == SIX
+    assert len({kind.prompt for kind in types.values()}) == 6
+    assert [one["name"] for one in agents.listing()] == SIX
+    for name in ("explore", "plan", "verify", "guide"):
+        assert not types[name].refuses(LOOK)
+        assert "destructive" in types[name].refuses(WIPE)
+        assert types[name].mode == "plan"
+        assert types[name].constraints
+    assert types["status-line"].refuses(LOOK)
+    assert not types["general-purpose"].refuses(WIPE)
+
+
+def test_an_operators_type_stands_beside_them_and_may_take_a_name(folder):
+    (folder / "deploy.md").write_text(
+        '+++\ndescription = "Ships it."\ntools = ["w*"]\nwithout = ["*_x"]\n[limits]\nturns = 3\n+++\nShip it.\n'
+    )
+    (folder / "explore.md").write_text('+++\nrisks = ["read_only"]\n+++\nMine.\n')
+    types = agents.load()
+    assert sorted(types) == sorted([*SIX, "deploy"])
+    assert types["explore"].prompt == "Mine."
+    assert (types["deploy"].limits, types["deploy"].prompt) == (Limits(turns=3), "Ship it.")
+    assert not types["deploy"].refuses(WIPE)
+    assert "does not name it" in types["deploy"].refuses(LOOK)
+    assert "leaves it out" in types["deploy"].refuses(tool("w_x", destructiveHint=True))
+
+
+def test_a_changed_file_is_read_again(folder):
+    path = folder / "mine.md"
+    path.write_text("+++\n+++\nOne.")
+    assert agents.find("mine").prompt == "One."
+    path.write_text("+++\n+++\nTwo, and longer.")
+    import os
+
+    os.utime(path, ns=(1, 1))
+    assert agents.find("mine").prompt == "Two, and longer."
+    path.unlink()
+    with pytest.raises(UsageFault, match="known are explore"):
+        agents.find("mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("no front matter", "between two lines"), ("+++\nrisks = 1\n+++\nx", "risks must be a list"),
+        ('+++\nrisks = ["any"]\n+++\nx', "unknown risks"), ("+++\nallow = []\n+++\nx", "unknown keys"),
+        ('+++\nmode = "bypass"\n+++\nx', "mode"), ("+++\n[limits]\nturns = -1\n+++\nx", "turns must be"),
+        ("+++\n+++\n \n", "no text"), ('+++\nname = "other"\n+++\nx', "that of the file"), ("+++\n= 1\n+++\nx", ""),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_understood_is_refused_by_name(text, says, folder):
+    (folder / "odd.md").write_text(text)
+    with pytest.raises(UsageFault, match=rf"odd\.md.*{says}"):
+        agents.load()

@@ -1,0 +1,216 @@
+"""Budgets in one process: defaults, equal calls in a row, warnings, prices, counting by the provider, adding more."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import call, reply, text
+from working import opened, records, sound
+
+from reference_harness import LimitHit, UsageFault
+from reference_harness.budget import DEFAULT_REPEATS, DEFAULT_TIME, DEFAULT_TOKENS, Budget
+from reference_harness.prices import Price, price_of, sheet
+from reference_harness.records import ChildSpent, Entry, Limits, Opened, Proceeded, Prompted, Replied, Resumed, Usage
+from reference_harness.work_records import Spent
+
+
+def same(n: int) -> list[dict]:
+    return [reply(call(f"t{i}", "look", nonce="same")) for i in range(n)]
+
+
+def test_the_same_call_again_and_again_ends_in_good_order_and_goes_on_with_a_new_prompt(
+    house, tmp_path, tools, scripted, run
+):
+    model = scripted(*same(4), reply(text("else")))
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, limits={"repeats": 3})
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.limit) == ("max_turn_requests", "repeats")
+        assert len(tools.journal) == 3
+        assert person.asked == []
+        assert session.workflow.calls["t3"].text.startswith("not run: it is the same call")
+        assert (await session.proceed()).limit == "repeats", "the same limit stops it again"
+        requests = len(model.requests)
+        session.add_limits({"repeats": 1})
+        assert (await session.proceed()).reason == "end_turn"
+        assert len(model.requests) == requests + 1
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert not model.illegal
+
+
+def test_other_calls_in_between_are_no_repetition_and_the_default_is_finite(house, tmp_path, tools, scripted, run):
+    mixed = [reply(call(f"t{i}", "look", nonce=str(i % 2))) for i in range(8)]
+    model = scripted(*mixed, reply(text("done")), *same(39))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"repeats": 1})
+        assert (await session.prompt("go")).reason == "end_turn"
+        session.set_limits({})
+        tools.journal.clear()
+        assert (await session.prompt("again")).limit == "repeats"
+        assert len(tools.journal) == DEFAULT_REPEATS
+        await harness.close()
+
+    run(story())
+
+
+def test_the_operator_may_be_asked_about_repetitions(house, tmp_path, tools, scripted, run):
+    model = scripted(*same(5), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(
+            harness, tmp_path, lambda q: "allow" if len(person.asked) < 2 else "deny", limits={"repeats": 3},
+            on_repeat="ask",
+        )  # fmt: skip
+        assert (await session.prompt("go")).reason == "end_turn"
+        assert [q.rule for q in person.asked] == [f"repeat:{n} equal calls in a row" for n in (4, 5)]
+        assert not any(q.may_stand for q in person.asked)
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert len(tools.journal) == 4
+
+
+def test_most_of_a_limit_is_told_once_and_in_time(house, tmp_path, scripted, run):
+    model = scripted(*(reply(call(f"t{i}", "look", nonce=str(i))) for i in range(9)))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"turns": 5})
+        await session.prompt("go")
+        near = records(harness, session.id, "limitnear")
+        assert [(n.limit, n.allowed, n.used) for n in near] == [("turns", 5, 4)]
+        await harness.close()
+
+    run(story())
+
+
+def test_adding_allows_so_much_more_from_now_on(house, tmp_path, scripted, run):
+    model = scripted(*(reply(call(f"t{i}", "look", nonce=str(i))) for i in range(90)))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"turns": 2})
+        await session.prompt("go")
+        id_ = session.id
+        await session.close()
+        session, _ = await harness.load_session(id_, [harness.server])
+        assert session.add_limits({"turns": 3}) == Limits(turns=5)
+        assert (await session.proceed()).limit == "turns"
+        assert len(model.requests) == 5
+        with pytest.raises(UsageFault):
+            session.add_limits({"turns": -1})
+        session.set_limits({})
+        await session.proceed()
+        assert len(model.requests) == 45
+        assert session.add_limits({"turns": 10}).turns == 55, "on top of what is used, where nothing was set"
+        await session.proceed()
+        assert len(model.requests) == 55
+        await harness.close()
+
+    run(story())
+
+
+def test_prices_are_of_a_day_and_of_models_that_are_known():
+    assert sheet().date >= "2026-01-01"
+    assert sheet().source.startswith("https://")
+    assert price_of("claude-sonnet-5") == Price(2, 10, 0.2, 2.5)
+    assert price_of("claude-haiku-4-5-20251001") == price_of("claude-haiku-4-5")
+    assert price_of("claude-sonnet-99") is None
+    assert price_of("claude-sonnet-5-turbo") is None
+    usage = Usage(1_000_000, 1_000_000, 1_000_000, 1_000_000)
+    assert price_of("claude-sonnet-5").of(usage) == pytest.approx(14.7)
+
+
+def test_a_limit_of_cost_on_a_model_without_a_price_is_refused(house, tmp_path, scripted, run):
+    model = scripted(reply(text("hi")))
+
+    async def story():
+        harness = house(model, "some-model-of-tomorrow")
+        with pytest.raises(UsageFault, match=r"price list of 20\d\d-.*some-model-of-tomorrow.*Limit the tokens"):
+            await harness.new_session(str(tmp_path), [], {"limits": {"cost": 1}})
+        session, _ = await opened(harness, tmp_path)
+        for attempt in (session.set_limits, session.add_limits, lambda given: session.configure({"limits": given})):
+            with pytest.raises(UsageFault, match="price"):
+                attempt({"cost": 1})
+        await session.prompt("go")
+        assert (session.budget.cost, session.budget.unpriced) == (0.0, 120)
+        id_ = session.id
+        await harness.close()
+        harness = house(model)
+        with pytest.raises(UsageFault, match="120 tokens of a model that has no price"):
+            await harness.load_session(id_, [], {"limits": {"cost": 1}})
+        session, _ = await harness.load_session(id_, [])
+        await session.prompt("more")
+        assert session.budget.cost == pytest.approx(120 * 2e-6 + 20 * 8e-6), "each request at the price of its model"
+        await harness.close()
+
+    run(story())
+
+
+def test_the_provider_may_count_what_goes_in(house, tmp_path, scripted, run):
+    async def story(counted, limit):
+        model = scripted(reply(text("done")))
+        model.counted = counted
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"tokens": limit}, count_tokens=True)
+        stop = await session.prompt("go")
+        requested = records(harness, session.id, "requested")
+        await harness.close()
+        return stop.limit, requested
+
+    limit, _ = run(story(4_990, 5_000))
+    assert limit == "tokens"
+    limit, requested = run(story(700, 5_000))
+    assert (limit, requested[0].input_estimate, requested[0].max_tokens) == ("", 700, 4_300)
+    limit, requested = run(story(None, 50_000))
+    assert limit == ""
+    assert requested[0].input_estimate > 100, "an estimate where the provider does not count"
+
+
+def test_defaults_bind_where_nothing_is_set():
+    budget = Budget("claude-sonnet-5")
+    budget.apply(Entry(1, 0.0, Prompted("go")))
+    budget.allow_request(Limits(), 4, 1.0)
+    with pytest.raises(LimitHit, match="time"):
+        budget.allow_request(Limits(), 4, DEFAULT_TIME + 1)
+    budget.allow_request(Limits(time=DEFAULT_TIME * 3), 4, DEFAULT_TIME + 1)
+    budget.apply(Entry(2, 0.5, Replied(1, (), "x", Usage(DEFAULT_TOKENS, 1))))
+    with pytest.raises(LimitHit, match="tokens"):
+        budget.allow_request(Limits(), 4, 1.0)
+    budget.allow_request(Limits(tokens=DEFAULT_TOKENS * 2), 4, 1.0)
+    budget.allow_request(Limits(cost=1e6), 4, 1.0)
+    budget.apply(Entry(3, 1.0, Proceeded()))
+    budget.allow_request(Limits(), 4, 1.0)
+
+
+def test_a_childs_account_counts_once_however_often_it_is_told():
+    budget = Budget()
+    for n, tokens in enumerate((100, 300, 300, 450)):
+        budget.apply(Entry(n + 1, 0.0, ChildSpent("child", Spent(turns=n, tokens=tokens, cost=tokens / 1e6))))
+    budget.apply(Entry(5, 0.0, ChildSpent("other", Spent(turns=1, tokens=50))))
+    assert (budget.turns, budget.tokens) == (4, 500)
+    assert budget.cost == pytest.approx(450e-6)
+
+
+def test_the_price_is_that_of_the_model_of_the_life():
+    budget = Budget()
+    for n, record in enumerate((Opened("", "claude-opus-5"), Replied(1, (), "x", Usage(10**6)), Resumed(model="claude-haiku-4-5"),
+                                Replied(2, (), "x", Usage(10**6)))):  # fmt: skip
+        budget.apply(Entry(n + 1, 0.0, record))
+    assert budget.cost == 6.0
+
+
+def test_the_time_between_a_crash_and_the_next_life_is_nobodys():
+    budget = Budget()
+    for n, (at, record) in enumerate(((0.0, Prompted("go")), (3.0, Proceeded()), (1000.0, Resumed()), (1001.0, Proceeded()),
+                                      (1003.0, Replied(1, (), "x", Usage(1, 1))))):  # fmt: skip
+        budget.apply(Entry(n + 1, at, record))
+    assert budget.time == 5.0

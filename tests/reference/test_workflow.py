@@ -1,0 +1,268 @@
+"""The graph of calls is enforced; idempotent calls may run again after a crash; waits go on once; cancel anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from client import Life, allow, results
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import call, reply, text
+from test_folds import lived
+from working import opened, records, sound
+
+from reference_harness import UsageFault
+from reference_harness.records import Asked, Closed, Decided, Decision, Entry, Finished, Resumed, Started
+from reference_harness.verification import verify
+from reference_harness.work_records import Waiting
+from reference_harness.workflow import DONE, EXECUTING, GRAPH, STATES, Workflow
+
+
+def test_the_graph_knows_every_state_and_ends():
+    assert set(GRAPH) == set(STATES)
+    assert all(after <= set(STATES) for after in GRAPH.values())
+    assert GRAPH["done"] == GRAPH["failed"] == frozenset()
+
+
+def moves(digest: str):
+    """One record of each kind about the first call of `lived`."""
+    decision = Decision("c1_0", "wipe", digest, "allow", "r", "automatic", "w", "once", "b")
+    return st.sampled_from([
+        Asked("c1_0"), Decided(decision), Started("c1_0", "wipe", digest), Finished("c1_0", "ok"), Waiting("c1_0", "tok"),
+        Closed("c1_0", "cancelled", "x"), Closed("c1_0", "in_doubt", "x"), Closed("c1_0", "invented", "x"), Resumed(),
+    ])  # fmt: skip
+
+
+@given(st.data())
+def test_no_record_takes_a_call_where_the_graph_has_no_way(data):
+    head = lived([[1]])[:3]
+    digest = head[2].record.calls[0].digest
+    workflow, states = Workflow(), ["planned"]
+    entries = list(head)
+    for record in data.draw(st.lists(moves(digest), max_size=8)):
+        entries.append(Entry(len(entries) + 1, 0.0, record))
+    for entry in entries:
+        workflow.apply(entry)
+        if "c1_0" in workflow.calls:
+            states.append(workflow.calls["c1_0"].state)
+    assert all(after == before or after in GRAPH[before] for before, after in pairwise(states))
+    found = [f for f in verify(entries) if f.rule == "a call goes along the declared graph"]
+    assert len(found) == len(workflow.breaches)
+
+
+@pytest.mark.parametrize(
+    "record", [Started("c1_0", "wipe", "d"), Finished("c1_0", "late"), Closed("c1_0", "done", "x")]
+)
+def test_a_record_off_the_graph_is_found_and_moves_nothing(record):
+    entries = lived([[1]])
+    entries.append(Entry(len(entries) + 1, 0.0, record))
+    workflow = Workflow()
+    for entry in entries:
+        workflow.apply(entry)
+    assert (workflow.calls["c1_0"].state, workflow.calls["c1_0"].text) == (DONE, "done")
+    assert next(str(b) for b in workflow.breaches).startswith("c1_0: done ->")
+    assert "a call goes along the declared graph" in {finding.rule for finding in verify(entries)}
+
+
+def test_a_turn_whose_journal_breaks_the_rules_is_not_done(house, tmp_path, scripted, run):
+    model = scripted(reply(call("t1", "look", nonce="a")), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _person = await opened(harness, tmp_path)
+        session.workflow.calls.clear()
+        real = session.run_tool
+
+        async def sly(called, seconds):
+            session.journal.note(Closed(called.id, "refused", "by whom?"))
+            return await real(called, seconds)
+
+        session.run_tool = sly
+        stop = await session.prompt("go")
+        assert stop.reason == "unverified"
+        verdict = records(harness, session.id, "verified")[0]
+        assert (verdict.verifier, verdict.passed) == ("journal", False)
+        assert "executing -> refused" in verdict.evidence
+        await harness.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize(("tool", "again"), [("sync", True), ("slow", False)])
+def test_only_an_idempotent_call_runs_again_after_a_crash(tool, again, tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", tool, nonce="a")), reply(text("done")))
+
+    async def story():
+        async with Life(tmp_path, model, allow) as one:
+            session = await one.open(tools, tmp_path)
+            turn = asyncio.ensure_future(one.say(session, "go"))
+            await asyncio.to_thread(tools.entered.wait, 10)
+            await one.kill()
+            await asyncio.gather(turn, return_exceptions=True)
+        tools.release.set()
+        async with Life(tmp_path, model, allow) as two:
+            unfinished = await two.load(session, tools, tmp_path)
+            assert unfinished[0]["state"] == "in_doubt"
+            await two.ext("session/continue", sessionId=session)
+            assert [a.raw_input for a in two.recorder.asked] == ([{"nonce": "a"}] if again else [])
+            starts = (await two.ext("log", sessionId=session, kinds=["started"]))["records"]
+            assert [s.get("again", False) for s in starts] == ([False, True] if again else [False])
+            log = (await two.ext("log", sessionId=session))["records"]
+            assert len(log) == log[-1]["seq"]
+        assert tools.journal == [(tool, "a")] * (2 if again else 1)
+        assert results(model.main[-1])["t1"].startswith("sync done" if again else "in doubt")
+        from reference_harness import Harness
+
+        harness = Harness(tmp_path / "state")
+        assert sound(harness)
+
+    run(story())
+
+
+def test_it_waits_over_lives_and_goes_on_once(house, tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1"), call("t2", "look", nonce="b")), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.note) == ("waiting", "waiting for what comes under ticket-1")
+        assert session.workflow.calls["t2"].state == DONE, "the rest of the batch is not held up"
+        id_ = session.id
+        await harness.close()
+        harness = house(model)
+        session, _ = await harness.load_session(id_, [harness.server])
+        assert session.workflow.calls["t1"].state == "waiting"
+        again = await session.proceed()
+        assert (again.reason, again.continued, len(model.requests)) == ("waiting", False, 1)
+        with pytest.raises(UsageFault, match="no call of this session waits"):
+            session.external("ticket-2", "x")
+        assert session.external("ticket-1", "the parcel is there")
+        assert not session.external("ticket-1", "the parcel is there, twice")
+        await harness.close()
+        harness = house(model)
+        session, _ = await harness.load_session(id_, [harness.server])
+        assert not session.external("ticket-1", "and in the next life")
+        assert (await session.proceed()).reason == "end_turn"
+        assert not (await session.proceed()).continued
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert len(model.requests) == 2
+    assert results(model.requests[1]) == {"t1": "the parcel is there", "t2": "look done"}
+    assert tools.journal == [("outside", "ticket-1"), ("look", "b")]
+    assert not model.illegal
+
+
+def test_who_goes_on_without_it_is_told_and_a_late_result_is_refused(house, tmp_path, scripted, run):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("without")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        await session.prompt("go")
+        assert (await session.prompt("never mind")).reason == "end_turn"
+        with pytest.raises(UsageFault, match="given up"):
+            session.external("ticket-1", "late")
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert results(model.requests[1])["t1"].startswith("no result yet")
+    assert not model.illegal
+
+
+def test_it_comes_while_the_rest_of_the_batch_runs(house, tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1"), call("t2", "slow", nonce="b")), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        turn = asyncio.ensure_future(session.prompt("go"))
+        await asyncio.to_thread(tools.entered.wait, 10)
+        assert session.workflow.calls["t2"].state == EXECUTING
+        assert session.external("ticket-1", "soon", is_error=True)
+        tools.release.set()
+        assert (await turn).reason == "end_turn"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+
+
+@pytest.mark.parametrize("where", ["asking", "tool", "model", "summary", "verifier"])
+def test_a_cancel_ends_the_turn_wherever_it_is(where, house, tmp_path, tools, scripted, run):
+    big = {"input_tokens": 9000, "output_tokens": 5}
+    steps = [
+        reply(call(f"t{i}", "wipe", nonce=str(i)), text("x" * 400), usage=big if i == 3 else None) for i in range(4)
+    ]
+    if where == "tool":
+        steps = [reply(call("t0", "slow", nonce="x"))]
+    model = scripted(*steps, reply(text("done")), summary=(reply(text("short"), stall=10, cut=2),))
+    config = {"compaction": {"at": 5000, "keep_last": 1}} if where == "summary" else {}
+    if where == "verifier":
+        config["verifiers"] = ["command: sleep 60"]
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, **config)
+        reached = asyncio.Event()
+
+        async def forever(_question):
+            reached.set()
+            await asyncio.Event().wait()
+
+        if where == "asking":
+            person.ask = forever
+        if where == "model":
+            import threading
+
+            model.hold = threading.Event()
+        turn = asyncio.ensure_future(session.prompt("go"))
+        async with asyncio.timeout(10):
+            while not here(where, session, model, tools, reached):
+                await asyncio.sleep(0.01)
+        await session.cancel()
+        assert (await asyncio.wait_for(turn, 5)).reason == "cancelled"
+        if model.hold:
+            model.hold.set()
+        count, requests = len(tools.journal), len(model.requests)
+        await asyncio.sleep(0.05)
+        assert (len(tools.journal), len(model.requests)) == (count, requests)
+        assert not session.workflow.open_calls()
+        await harness.close()
+        assert sound(harness)
+        import os
+
+        assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and sleeping(pid)], "its process is gone"
+
+    run(story())
+
+
+def here(where, session, model, tools, reached) -> bool:
+    if where == "asking":
+        return reached.is_set()
+    if where == "tool":
+        return tools.entered.is_set()
+    if where == "model":
+        return len(model.requests) == 1
+    if where == "summary":
+        return len(model.summaries) == 1
+    import os
+
+    return any(pid.isdigit() and sleeping(pid) for pid in os.listdir("/proc"))
+
+
+def sleeping(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as command, open(f"/proc/{pid}/stat") as stat:
+            import os
+
+            return (
+                command.read() == b"sleep\x0060\x00" and int(stat.read().rpartition(")")[2].split()[1]) == os.getpid()
+            )
+    except OSError:
+        return False
