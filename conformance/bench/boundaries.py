@@ -97,12 +97,15 @@ class Stage:
     async def unread(self, name: str, deliver: Callable[[], None], *, session: str = "", nonce: str = "") -> None:
         """Deliver something; where the plan says so, to a harness that stands still and dies before reading it."""
         planned = self._mark(name, session, nonce)
-        if planned is None or planned.action not in (KILL, KILL_PROCESS):
-            if planned is not None and planned.action == CANCEL:
-                await self.cancel(session)
+        if planned is None:
             deliver()
             return
         await self._settle()
+        if planned.action not in (KILL, KILL_PROCESS):
+            if planned.action == CANCEL:
+                await self.cancel(session)
+            deliver()
+            return
         if self.life is not None:
             self.life.freeze()
         deliver()

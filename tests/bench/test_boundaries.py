@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from conformance.bench.boundaries import Stage
 from conformance.bench.plan import (
     ANSWER_UNREAD,
     ASKED,
+    CANCEL,
     EFFECT,
     ENTERED,
     EVENT,
@@ -17,9 +20,10 @@ from conformance.bench.plan import (
     RESULT_UNREAD,
     At,
 )  # fmt: skip
+from conformance.bench.recorder import Recorder
 from conformance.bench.script import call, reply, script
 from conformance.bench.world import World
-from conformance.trace import Answered, Boundary, LifeKilled, Requested, ToolEntered, Trace, Updated
+from conformance.trace import Answered, Boundary, Fence, LifeKilled, Requested, ToolEntered, Trace, Updated
 
 PLAY = script(reply("Now.", call("c1", "wipe", target="a"), call("c2", "look", target="b")), reply("Done."))
 TIMES = 20
@@ -92,3 +96,27 @@ def test_a_harness_that_never_rests_is_killed_and_it_is_said(odd: World) -> None
         assert odd.do(episode._run.life.settle()) is False  # type: ignore[union-attr]
         episode.kill()
         assert not episode.alive
+
+
+@pytest.mark.parametrize("boundary", [ANSWER_UNREAD, RESULT_UNREAD, ENTERED])
+def test_a_cancel_comes_to_a_harness_at_rest(boundary: str) -> None:
+    """Or what it had sent before, on another line, would seem to begin behind the end of the turn."""
+    recorder = Recorder("resting")
+    stage = Stage(recorder, (At(boundary, action=CANCEL),))
+
+    class Life:
+        number = 1
+
+        def drain(self) -> None:
+            """Nothing was written."""
+
+        async def settle(self) -> bool:
+            stage.stamp(Fence, name="at rest")
+            return True
+
+    stage.life = Life()
+    if boundary == ENTERED:
+        asyncio.run(stage.reach(boundary))
+    else:
+        asyncio.run(stage.unread(boundary, lambda: None))
+    assert [type(o).__name__ for o in recorder.observations] == ["Boundary", "Fence", "CancelSent"]
