@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import instructions
+from reference_harness import blackbox, instructions
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.mcp_tools import HttpClients, Server
@@ -24,6 +24,7 @@ from reference_harness.records import (
 from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.settings import merge
+from reference_harness.sources import ToolSource
 from reference_harness.store import SQLiteStore, Store, check_id
 
 
@@ -59,7 +60,7 @@ class Harness:
             self._model = AnthropicModel.from_environment()
         return self._model
 
-    async def new_session(self, cwd: str, servers: Sequence[Server] = (), config: Any = None) -> Session:
+    async def new_session(self, cwd: str, servers: Sequence[Server | ToolSource] = (), config: Any = None) -> Session:
         """Begin a session."""
         settings = merge(Config(), config or {})
         retries, id_ = Retries.from_environment(), secrets.token_hex(16)
@@ -68,7 +69,7 @@ class Harness:
         return await self._start(session, servers)
 
     async def load_session(
-        self, id_: str, servers: Sequence[Server] = (), config: Any = None
+        self, id_: str, servers: Sequence[Server | ToolSource] = (), config: Any = None
     ) -> tuple[Session, list[Entry]]:
         """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show."""
         await self._let_go(check_id(id_))
@@ -83,6 +84,7 @@ class Harness:
         except BaseException:
             lease.release()
             raise
+        session.journal.note(*blackbox.found(entries, session.workflow))
         open_calls = tuple(view.call.id for view in session.workflow.open_calls())
         session.journal.note(Resumed(session.workflow.turn_open, open_calls))
         if settings != session.settings.config:
@@ -96,7 +98,7 @@ class Harness:
                 raise UsageFault("a turn is running in this session: cancel it before loading it again")
             await self.sessions.pop(id_).close()
 
-    async def _start(self, session: Session, servers: Sequence[Server]) -> Session:
+    async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
             session.instructions, notes = instructions.load(session.settings.cwd)
             session.journal.note(*notes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from reference_harness.errors import StoreFault
 from reference_harness.records import AnyRecord, Entry
 from reference_harness.store import Store
+
+RECENT = 16  # entries that are kept at hand, for a black box
 
 
 class Fold(Protocol):
@@ -28,7 +31,13 @@ class Journal:
         self._folds = folds
         self._buffer: list[Entry] = []
         self._last = 0
+        self.recent: deque[Entry] = deque(maxlen=RECENT)
         self._broken = False
+
+    @property
+    def last(self) -> int:
+        """The number of the last record, durable or about to be."""
+        return self._last
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""
@@ -60,5 +69,6 @@ class Journal:
 
     def _fold(self, entry: Entry) -> None:
         self._last = entry.seq
+        self.recent.append(entry)
         for fold in self._folds:
             fold.apply(entry)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from reference_harness import compaction, loop
+from reference_harness import blackbox, compaction, ending, loop
 from reference_harness.budget import Budget, check_limits
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Happened, Silent, Stop
@@ -33,6 +33,7 @@ from reference_harness.records import (
 from reference_harness.registry import Registry
 from reference_harness.retries import Retries
 from reference_harness.settings import Settings, merge
+from reference_harness.sources import ToolSource
 from reference_harness.store import Lease, Store
 from reference_harness.tools import ToolAnswer
 from reference_harness.transcript import Transcript
@@ -53,13 +54,13 @@ class Session:
         self.budget, self.attempts = Budget(model.name), compaction.Attempts()
         folds = (self.transcript, self.settings, self.workflow, self.budget, self.attempts)
         self.journal = Journal(store, id_, folds)
-        self.journal.publish = lambda entry: self.client.show(Happened(entry))
+        self.journal.publish = lambda entry: self.client.show(Happened(entry, session=id_))
         self.registry = Registry()
         self.pool: Pool = assemble(self.registry, ())
         self.instructions = ""
         self.compact_soon = False
         self._lease = lease
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, ToolSource] = {}
         self._running: asyncio.Task[Any] | None = None
         self._requests = 0
 
@@ -98,8 +99,7 @@ class Session:
         return await self._turn()
 
     async def _turn(self) -> Stop:
-        stop: Stop = await self._run(loop.run(Turn(self)))
-        return stop
+        return await ending.told(self, self._run(loop.run(Turn(self))))
 
     async def compact(self) -> bool:
         """Compact now, or, while a turn runs, before its next request (then False)."""
@@ -155,19 +155,20 @@ class Session:
 
     # -- tools ---------------------------------------------------------------------------------------------------
 
-    async def connect(self, servers: Sequence[Server], clients: HttpClients) -> None:
+    async def connect(self, servers: Sequence[Server | ToolSource], clients: HttpClients) -> None:
         """Open the tool sources and assemble the pool; what fails is on record and left out."""
         names = [server.name for server in servers]
         if len(set(names)) != len(names):
             raise UsageFault(f"two tool sources have one name: {sorted(names)}")
-        self._connections = {server.name: Connection(server, self.settings.cwd, clients) for server in servers}
+        made = [Connection(s, self.settings.cwd, clients) if isinstance(s, Server) else s for s in servers]
+        self._connections = {source.name: source for source in made}
         await asyncio.gather(*(connection.open() for connection in self._connections.values()))
         for connection in self._connections.values():
             if connection.lost is not None:
-                self.journal.note(SourceFailed(connection.server.name, connection.lost))
+                self.journal.note(SourceFailed(connection.name, connection.lost))
                 continue
             for raw in connection.listing:
-                self.registry.add(raw, connection.server.source)
+                self.registry.add(raw, connection.source)
         notes = tuple(ToolNote(t.name, t.source.name, t.risk, t.digest) for t in self.registry.tools())
         self.journal.note(ToolsRegistered(notes))
         self.assemble_pool()
@@ -206,6 +207,7 @@ class Session:
     async def close(self) -> None:
         """End the turn as cancelled, close the tools, let go of the session."""
         if running := self._running:
+            blackbox.write(self, "the session was closed while a turn was running")
             await self.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await running
