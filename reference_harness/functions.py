@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -33,7 +33,7 @@ class Functions:
         self.name = name
         self.source = Source(name, "functions of this process")
         self.lost: str | None = None
-        self.listing: list[Mapping[str, Any]] = []
+        self.listing: Sequence[Mapping[str, Any]] = ()
         self._functions: dict[str, Callable[..., Any]] = {}
 
     def tool(self, risk: str = UNKNOWN, *, idempotent: bool = False) -> Callable[[_Function], _Function]:
@@ -44,10 +44,11 @@ class Functions:
         def add(function: _Function) -> _Function:
             name = function.__name__
             self._functions[name] = function
-            self.listing.append({
+            told = {
                 "name": name, "description": inspect.getdoc(function) or "", "inputSchema": schema_of(function),
                 "annotations": {**_HINTS[risk], **({"idempotentHint": True} if idempotent else {})},
-            })  # fmt: skip
+            }  # fmt: skip
+            self.listing = (*self.listing, told)
             return function
 
         return add

@@ -12,6 +12,7 @@ from typing import Any
 from reference_harness import blackbox, instructions
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
+from reference_harness.fingerprint import guarded
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.records import (
@@ -101,7 +102,7 @@ class Harness:
     async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
             session.instructions, notes = instructions.load(session.settings.cwd)
-            session.journal.note(*notes)
+            session.journal.note(*notes, *guarded(session))
             await session.connect(servers, self._clients)
             session.journal.commit()
         except BaseException:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from reference_harness.model import Meter, RawCall, Reply, Request, Show
 
-Step = str | list["tuple[str, Mapping[str, Any]]"] | Reply | Exception
+Step = str | Sequence[tuple[str, Mapping[str, Any] | str]] | Reply | Exception
 DONE = "Done."
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 
@@ -53,9 +53,7 @@ class ScriptedModel:
         step = self._steps.pop(0) if self._steps else DONE
         if isinstance(step, Exception):
             raise step
-        if isinstance(step, list):
-            step = say(*step, ids=f"call_{len(self.requests)}")
-        reply = say(words=step) if isinstance(step, str) else step
+        reply = _reply(step, f"call_{len(self.requests)}")
         for word in _WORD.findall(reply.text):
             await asyncio.sleep(self._pause)
             show("text", word)
@@ -65,3 +63,9 @@ class ScriptedModel:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+def _reply(step: str | Sequence[tuple[str, Mapping[str, Any] | str]] | Reply, ids: str) -> Reply:
+    if isinstance(step, Reply):
+        return step
+    return say(words=step) if isinstance(step, str) else say(*step, ids=ids)

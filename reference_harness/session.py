@@ -11,6 +11,7 @@ from reference_harness import blackbox, compaction, ending, loop
 from reference_harness.budget import Budget, check_limits
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Happened, Silent, Stop
+from reference_harness.fingerprint import guarded
 from reference_harness.journal import Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
@@ -145,13 +146,15 @@ class Session:
 
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""
-        self.journal.commit(Configured(merge(self.settings.config, given)))
+        self.journal.note(Configured(merge(self.settings.config, given)))
+        self.journal.commit(*guarded(self))
 
     def set_limits(self, limits: Mapping[str, Any]) -> None:
         """Replace all limits."""
         old = self.settings.config
         changed = {name: getattr(old, name) for name in Config.__struct_fields__} | {"limits": check_limits(limits)}
-        self.journal.commit(Configured(Config(**changed)))
+        self.journal.note(Configured(Config(**changed)))
+        self.journal.commit(*guarded(self))
 
     # -- tools ---------------------------------------------------------------------------------------------------
 

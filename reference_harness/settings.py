@@ -10,7 +10,7 @@ import msgspec
 
 from reference_harness.budget import check_limits
 from reference_harness.errors import UsageFault
-from reference_harness.records import Compaction, Config, Configured, Decided, Decision, Entry, Limits, Opened
+from reference_harness.records import Compaction, Config, Configured, Decided, Decision, Entry, Guarded, Limits, Opened
 
 MODES = ("ask",)
 
@@ -22,6 +22,7 @@ class Settings:
     cwd: str = ""
     config: Config = field(default_factory=Config)
     standing: dict[str, Decision] = field(default_factory=dict)
+    guarded: Guarded | None = None
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -30,6 +31,8 @@ class Settings:
                 self.cwd = cwd
             case Configured(config=config):
                 self.config = config
+            case Guarded() as guarded:
+                self.guarded = guarded
             case Decided(decision=decision) if decision.scope == "session":
                 self.standing[decision.tool] = decision
 
