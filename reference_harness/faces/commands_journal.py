@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reference_harness.errors import HarnessFault
@@ -12,6 +12,7 @@ from reference_harness.faces import options, output, when
 from reference_harness.faces.commands_work import find
 from reference_harness.harness import Harness
 
+_LEFT_TO_JSON = ("digest", "argumentsHash", "definition", "fingerprint")
 _WIDE = 160  # characters of a record's fields that are shown
 
 
@@ -79,13 +80,18 @@ def _print(rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json:
 
 
 def _rest(row: Mapping[str, Any], head: tuple[str, ...]) -> str:
-    parts = [f"{name}={_flat(value)}" for name, value in row.items() if name not in head and value not in ("", None)]
-    text = " ".join(parts)
+    text = " ".join(_fields({name: value for name, value in row.items() if name not in head}))
     return text if len(text) <= _WIDE else text[:_WIDE] + "…"
 
 
-def _flat(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _fields(row: Mapping[str, Any]) -> Iterator[str]:
+    """name=value, inner objects unfolded; digests are left to --json."""
+    for name, value in row.items():
+        if name == "arguments" or not isinstance(value, Mapping):
+            if value not in ("", None, [], {}) and name not in _LEFT_TO_JSON:
+                yield f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        else:
+            yield from _fields(value)
 
 
 def _verify_chain(harness: Harness, given: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ def add(commands: Any) -> None:
     """Add the commands."""
     verify = options.command(commands, "verify", _verify, "prove that the guardrails hold as they are configured")
     verify.add_argument("--session", help="check this session's journal against its own rules instead")
+    verify.add_argument("--only", metavar="TEXT", help="only guardrails whose sentence holds this text")
     verify.add_argument("--accept", action="store_true", help="keep the decisions of now as the golden ones")
     options.add_session(verify)
     options.add_json(verify)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from reference_harness.faces import options, output
 from reference_harness.faces.commands_work import find
 from reference_harness.fingerprint import looser
-from reference_harness.guardrails import Finding, Golden, play
+from reference_harness.guardrails import Finding, Golden, load, play
 from reference_harness.harness import Harness, state_folder
 from reference_harness.records import Config
 from reference_harness.settings import merge
@@ -18,7 +18,7 @@ from reference_harness.settings import merge
 def guardrails(given: argparse.Namespace) -> int:
     """Play the adversarial set and compare the golden table. 1 if a guardrail is off."""
     config = merge(Config(), options.config(given))
-    findings = [*asyncio.run(_played(config)), _golden(config, accept=given.accept)]
+    findings = [*asyncio.run(_played(config, given.only or "")), _golden(config, accept=given.accept)]
     off = [finding for finding in findings if not finding.held]
     if given.json:
         output.json_lines(asdict(finding) for finding in findings)
@@ -31,8 +31,9 @@ def guardrails(given: argparse.Namespace) -> int:
     return 1 if off else 0
 
 
-async def _played(config: Config) -> list[Finding]:
-    return [finding async for finding in play(config)]
+async def _played(config: Config, only: str) -> list[Finding]:
+    probes = {name: probe for name, probe in load().items() if only in name}
+    return [finding async for finding in play(config, probes)]
 
 
 def _golden(config: Config, *, accept: bool) -> Finding:

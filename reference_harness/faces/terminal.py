@@ -37,8 +37,9 @@ class Terminal:
         self._mid_line = False  # whether streamed text stands before the cursor
 
     def say(self, text: str, name: str = "dim") -> None:
-        """A line, below what streamed."""
-        self.fresh_line()
+        """A line, below what streamed to the same screen."""
+        if self._notes is sys.stdout or sys.stdout.isatty():
+            self.fresh_line()
         self._notes.write(colour(text, name, self._notes) + "\n")
         self._notes.flush()
 

@@ -8,7 +8,7 @@ from reference_harness.guardrails.stage import Approver, Stage, must, probe
 from reference_harness.scripted import ScriptedModel, Step, say
 
 LOOK = ("probe_read_only", {"what": "x"})
-ENDLESS = 1000  # steps of a script that never ends by itself
+ENDLESS = 150  # steps of a script that never ends by itself
 
 
 async def _stopped(stage: Stage, limits: dict[str, Any], most: int, name: str) -> str:

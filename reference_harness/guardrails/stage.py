@@ -138,11 +138,16 @@ def probe(guardrail: str) -> Callable[[Probe], Probe]:
     return add
 
 
-async def play(config: Config) -> AsyncIterator[Finding]:
-    """Play every probe, each on a stage of its own."""
+def load() -> Mapping[str, Probe]:
+    """All probes, in order."""
     from reference_harness.guardrails import attacks, crashes, limits  # noqa: F401 - they register their probes
 
-    for guardrail, function in PROBES.items():
+    return PROBES
+
+
+async def play(config: Config, probes: Mapping[str, Probe] | None = None) -> AsyncIterator[Finding]:
+    """Play every probe, or these, each on a stage of its own."""
+    for guardrail, function in (load() if probes is None else probes).items():
         with tempfile.TemporaryDirectory() as folder:
             yield await _played(guardrail, function, Stage(config, Path(folder)))
 
