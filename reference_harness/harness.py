@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import blackbox, instructions
+from reference_harness import blackbox, instructions, telemetry
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.fingerprint import guarded
@@ -108,6 +108,7 @@ class Harness:
         except BaseException:
             await session.close()
             raise
+        telemetry.attach(session)
         self.sessions[session.id] = session
         return session
 
@@ -123,5 +124,6 @@ class Harness:
         sessions, self.sessions = list(self.sessions.values()), {}
         await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
         await self._clients.close()
+        telemetry.flush()
         if self._model is not None:
             await self._model.close()

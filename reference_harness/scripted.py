@@ -35,6 +35,8 @@ def say(*calls: tuple[str, Mapping[str, Any] | str], words: str = "", stop: str 
 class ScriptedModel:
     """A `Model` without a network. `requests` are the bodies it was sent; `pause` seconds go by between words."""
 
+    provider = "scripted"
+
     def __init__(self, script: Iterable[Step], *, name: str = "scripted", pause: float = 0.0) -> None:
         self.name = name
         self.requests: list[dict[str, Any]] = []
