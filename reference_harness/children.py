@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ class Agents:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._types = agents.load()
-        self.listing: list[Mapping[str, Any]] = [_described(self._types)]
+        self.listing: Sequence[Mapping[str, Any]] = [_described(self._types)]
 
     async def open(self) -> None:
         """Nothing to open."""

@@ -1,7 +1,9 @@
-"""What a face is told: durable events, numbered without gaps, and fleeting pieces of a reply as it streams.
+"""What a face is told: one typed stream of durable events, fleeting pieces of a reply, and one end a turn.
 
-A durable event is a journal entry after its commit, so what a client sees has happened and survives. Its number is
-the entry's: it goes on over crash and resume, and replayed events carry the numbers they had.
+A durable event (`Happened`) is a journal entry after its commit, so what a client sees has happened and survives.
+Its number is the entry's: it goes on over crash and resume without a gap, and replayed events carry the numbers they
+had. `Piece` and `Ended` have no number: they are not durable. As JSON each is one object whose `event` says which of
+the three it is; its JSON Schema is `events.schema.json`, printed by `harness log --schema`.
 """
 
 from __future__ import annotations
@@ -10,27 +12,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from reference_harness.permissions import Answer
 from reference_harness.records import Call, Entry
 
 
-@dataclass(frozen=True)
-class Happened:
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag=str.lower):
+    """Base of the events: `event` is the class's name in lower case."""
+
+
+class Happened(_Event, frozen=True, omit_defaults=True):
     """A journal entry became durable; `replayed`: in an earlier life, or earlier in this one."""
 
     entry: Entry
     replayed: bool = False
+    session: str = ""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A part of the model's text or thought, not durable yet."""
+class Piece(_Event, frozen=True, omit_defaults=True):
+    """A part of the model's text or thought (`kind`), not durable yet."""
 
     kind: str
     text: str
+    session: str = ""
 
 
-Event = Happened | Piece
+class Ended(_Event, frozen=True, omit_defaults=True):
+    """The turn is over: exactly one for each prompt or `proceed`, and the last event of it.
+
+    reason: ACP's stop reasons (end_turn, max_tokens, max_turn_requests, refusal, cancelled), or error. `last` is the
+    number of the last durable record; limit and note are those of `Stop`.
+    """
+
+    reason: str
+    last: int
+    limit: str = ""
+    note: str = ""
+    session: str = ""
+
+
+Event = Happened | Piece | Ended
+_encoder = msgspec.json.Encoder()
+
+
+def line(event: Event) -> bytes:
+    """The event as one line of JSON, with its line feed."""
+    return _encoder.encode(event) + b"\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of one event. The records are part of it, since an entry carries one."""
+    made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Event)))  # plain JSON: no tuples
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An event of the harness"} | made
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from reference_harness.events import Question
 from reference_harness.journal import Journal
 from reference_harness.permissions import Answer
 from reference_harness.records import Config, Entry, Opened, Referred, Resumed, SessionClosed
-from reference_harness.store import Store, check_id
+from reference_harness.stores import Store, check_id
 from reference_harness.work_records import Ruled
 
 if TYPE_CHECKING:

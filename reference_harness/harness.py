@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, children, instructions, policy
+from reference_harness import agents, blackbox, children, instructions, policy, telemetry
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
+from reference_harness.fingerprint import guarded
 from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
@@ -24,6 +25,7 @@ from reference_harness.records import (
 from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.settings import merge
+from reference_harness.sources import ToolSource
 from reference_harness.stores import Store, check_id, open_store
 
 
@@ -53,7 +55,7 @@ class Harness:
         return self._model
 
     async def new_session(
-        self, cwd: str, servers: Sequence[Server] = (), config: Any = None, *, agent_type: str = ""
+        self, cwd: str, servers: Sequence[Server | ToolSource] = (), config: Any = None, *, agent_type: str = ""
     ) -> Session:
         """Begin a session, of an agent type if one is named."""
         settings = merge(Config(), config or {})
@@ -69,7 +71,7 @@ class Harness:
         return await self._start(session, servers)
 
     async def load_session(
-        self, id_: str, servers: Sequence[Server] = (), config: Any = None
+        self, id_: str, servers: Sequence[Server | ToolSource] = (), config: Any = None
     ) -> tuple[Session, list[Entry]]:
         """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show."""
         await self._let_go(check_id(id_))
@@ -85,6 +87,7 @@ class Harness:
         except BaseException:
             lease.release()
             raise
+        session.journal.note(*blackbox.found(entries, session.workflow))
         open_calls = tuple(view.call.id for view in session.workflow.open_calls())
         session.journal.note(Resumed(session.workflow.turn_open, open_calls, self.model.name))
         children.reconcile(session, self.store)
@@ -99,19 +102,20 @@ class Harness:
                 raise UsageFault("a turn is running in this session: cancel it before loading it again")
             await self.sessions.pop(id_).close()
 
-    async def _start(self, session: Session, servers: Sequence[Server]) -> Session:
+    async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
             more = (self._folder,) if self._folder else ()
             session.load_rules(policy.load(), self._grants, protected(*more))
             kind = session.settings.type
             told = agents.find(kind).instructions() if kind else ""
             session.instructions, notes = instructions.load(session.settings.cwd, told)
-            session.journal.note(*notes)
+            session.journal.note(*notes, *guarded(session))
             await session.connect(servers, self._clients)
             session.journal.commit()
         except BaseException:
             await session.close()
             raise
+        telemetry.attach(session)
         self.sessions[session.id] = session
         return session
 
@@ -127,5 +131,6 @@ class Harness:
         sessions, self.sessions = list(self.sessions.values()), {}
         await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
         await self._clients.close()
+        telemetry.flush()
         if self._model is not None:
             await self._model.close()

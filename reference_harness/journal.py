@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from reference_harness.records import AnyRecord, Entry
 from reference_harness.stores import Store
 from reference_harness.stores.chain import uncollected
 from reference_harness.stores.group import group_of
+
+RECENT = 16  # entries that are kept at hand, for a black box
 
 
 class Fold(Protocol):
@@ -33,15 +36,16 @@ class Journal:
         self._buffer: list[Entry] = []
         self._last = 0
         self._fault: StoreFault | None = None
-
-    @property
-    def last(self) -> int:
-        """The number of the last record, 0 before the first."""
-        return self._last
+        self.recent: deque[Entry] = deque(maxlen=RECENT)
 
     def follow(self, fold: Fold) -> None:
         """One more fold, from here on."""
         self._apply.append(fold.apply)
+
+    @property
+    def last(self) -> int:
+        """The number of the last record, durable or about to be."""
+        return self._last
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""
@@ -58,6 +62,7 @@ class Journal:
         for record in records:
             self._last += 1
             entry = Entry(self._last, time.time(), record)
+            self.recent.append(entry)
             for take in self._apply:
                 take(entry)
             self._buffer.append(entry)

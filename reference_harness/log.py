@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
 
 import msgspec
 
 from reference_harness.errors import UsageFault
-from reference_harness.records import Entry, encode
+from reference_harness.records import AnyRecord, Entry, encode
 from reference_harness.stores import Store, check_id
 
 KEYS = {"sessionId", "kinds", "since", "until", "after", "limit"}
+# What one looks for -> the records that tell it. Together they tell everything but the conversation itself.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "context": ("contextloaded",),
+    "registry": ("toolsregistered", "sourcefailed"),
+    "pool": ("poolassembled",),
+    "decision": ("decided", "rulesloaded", "grantlost", "referred", "ruled"),
+    "question": ("asked",),
+    "tool": ("started", "finished", "closed"),
+    "model": ("requested", "replied", "replylost"),
+    "compaction": ("compacted", "compactionfailed"),
+    "limit": ("limitreached", "limitnear"),
+    "agent": ("childstarted", "childspent", "childended", "inherited"),
+    "wait": ("waiting", "arrived"),
+    "verification": ("verified",),
+    "resume": ("resumed", "proceeded"),
+    "crash": ("blackbox", "recovered"),
+    "guardrails": ("guarded", "configured"),
+    "session": ("opened", "resumed", "sessionclosed", "turnended"),
+}
+
+
+def known() -> list[str]:
+    """Every kind of record."""
+    return [kind.__struct_config__.tag for kind in get_args(AnyRecord)]
+
+
+def kinds(asked: Iterable[str]) -> list[str]:
+    """The kinds that names of kinds and of groups stand for. Raises UsageFault for a name that is neither."""
+    found: list[str] = []
+    for name in asked:
+        plain = name.lower().replace("_", "").replace("-", "")
+        if plain not in GROUPS and plain not in known():
+            raise UsageFault(f"the log has no kind {name!r}: groups are {sorted(GROUPS)}, kinds are {sorted(known())}")
+        found += GROUPS.get(plain, (plain,))
+    return found
 
 
 def line(session: str, entry: Entry) -> dict[str, Any]:

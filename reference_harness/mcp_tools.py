@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,7 @@ class Connection:
         self.name, self.source = server.name, server.source
         self._clients = clients
         self.lost: str | None = "not connected yet"
-        self.listing: list[Mapping[str, Any]] = []
+        self.listing: Sequence[Mapping[str, Any]] = []
         self._cwd = cwd
         self._session: ClientSession | None = None
         self._ready = asyncio.Event()

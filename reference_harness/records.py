@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from reference_harness.life_records import BlackBox, Guarded
 from reference_harness.work_records import (
     Arrived,
     ChildEnded,
@@ -352,6 +353,7 @@ AnyRecord = (
     | Proceeded | Requested | Replied | ReplyLost | Asked | Decided | Started | Finished | Closed | Compacted
     | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered | RulesLoaded | GrantLost
     | LimitNear | ChildStarted | ChildSpent | ChildEnded | Inherited | Waiting | Arrived | Verified | Referred | Ruled
+    | BlackBox | Guarded
 )  # fmt: skip
 
 

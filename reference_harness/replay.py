@@ -14,7 +14,7 @@ from reference_harness.permissions import Ground, Ruling, Verdict, judge
 from reference_harness.records import Call, Decided, Decision, Entry, Replied, ToolNote, ToolsRegistered
 from reference_harness.registry import Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
-from reference_harness.store import Store
+from reference_harness.stores import Store
 from reference_harness.workflow import Workflow
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from reference_harness import compaction, handlers, loop, verifiers, waits
+from reference_harness import blackbox, compaction, ending, handlers, loop, verifiers, waits
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Happened, Silent, Stop
+from reference_harness.fingerprint import guarded
 from reference_harness.grants import Grants
 from reference_harness.ground import Ground
 from reference_harness.journal import Fold, Journal
@@ -44,6 +45,7 @@ from reference_harness.records import (
 from reference_harness.registry import Registry
 from reference_harness.retries import Retries
 from reference_harness.settings import Settings, merge
+from reference_harness.sources import ToolSource
 from reference_harness.stores import Lease, Store
 from reference_harness.tools import ToolAnswer
 from reference_harness.transcript import Transcript
@@ -68,7 +70,7 @@ class Session:
         self.watch = Watch(self.workflow)
         folds: list[Fold] = [self.transcript, self.settings, self.workflow, self.budget, self.attempts, self.watch]
         self.journal = Journal(store, id_, folds)
-        self.journal.publish = lambda entry: self.client.show(Happened(entry))
+        self.journal.publish = lambda entry: self.client.show(Happened(entry, session=id_))
         self.registry = Registry()
         self.pool: Pool = assemble(self.registry, ())
         self.instructions = ""
@@ -76,7 +78,7 @@ class Session:
         self.grants = Grants()
         self.protected: tuple[str, ...] = ()
         self._lease = lease
-        self._connections: dict[str, Connection | Agents] = {}
+        self._connections: dict[str, ToolSource] = {}
         self._running: asyncio.Task[Any] | None = None
         self._requests = 0
 
@@ -112,7 +114,7 @@ class Session:
         child = Session(id_, self.store, self.store.lease(id_), self.model, self.retries)
         child.parent, child.registry = self, self.registry
         child.journal.follow(Upward(child, self))
-        child._connections = self._connections | {Agents.name: Agents(child)}
+        child._connections = {**self._connections, Agents.name: Agents(child)}
         return child
 
     def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
@@ -156,8 +158,7 @@ class Session:
         return waits.arrive(self, token, text, is_error=is_error)
 
     async def _turn(self) -> Stop:
-        stop: Stop = await self._run(loop.run(Turn(self)))
-        return stop
+        return await ending.told(self, self._run(loop.run(Turn(self))))
 
     async def compact(self) -> bool:
         """Compact now, or, while a turn runs, before its next request (then False)."""
@@ -235,7 +236,8 @@ class Session:
 
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""
-        self.journal.commit(self.configured(given))
+        self.journal.note(self.configured(given))
+        self.journal.commit(*guarded(self))
 
     def configured(self, given: Any) -> Configured:
         """The record of changed settings. Raises UsageFault for what cannot be kept."""
@@ -254,7 +256,8 @@ class Session:
         return limits
 
     def _limit(self, limits: Limits) -> None:
-        self.journal.commit(self.checked(msgspec.structs.replace(self.settings.config, limits=limits)))
+        self.journal.note(self.checked(msgspec.structs.replace(self.settings.config, limits=limits)))
+        self.journal.commit(*guarded(self))
 
     def checked(self, config: Config) -> Configured:
         """The record of these settings. Raises UsageFault for what cannot be kept."""
@@ -265,13 +268,14 @@ class Session:
 
     # -- tools ---------------------------------------------------------------------------------------------------
 
-    async def connect(self, servers: Sequence[Server], clients: HttpClients) -> None:
+    async def connect(self, servers: Sequence[Server | ToolSource], clients: HttpClients) -> None:
         """Open the tool sources and assemble the pool; what fails is on record and left out."""
         names = [Agents.name, *(server.name for server in servers)]
         if len(set(names)) != len(names):
             raise UsageFault(f"two tool sources have one name: {sorted(names)}")
-        self._connections = {Agents.name: Agents(self)}
-        self._connections |= {server.name: Connection(server, self.settings.cwd, clients) for server in servers}
+        made: list[ToolSource] = [Agents(self)]
+        made += [Connection(s, self.settings.cwd, clients) if isinstance(s, Server) else s for s in servers]
+        self._connections = {source.name: source for source in made}
         await asyncio.gather(*(connection.open() for connection in self._connections.values()))
         for connection in self._connections.values():
             if connection.lost is not None:
@@ -319,6 +323,7 @@ class Session:
     async def close(self) -> None:
         """End the turn as cancelled, close the tools, let go of the session."""
         if running := self._running:
+            blackbox.write(self, "the session was closed while a turn was running")
             await self.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await running

@@ -10,6 +10,7 @@ import msgspec
 
 from reference_harness.budget import check_limits
 from reference_harness.errors import UsageFault
+from reference_harness.life_records import Guarded
 from reference_harness.modes import MODES
 from reference_harness.policy import EMPTY, Policy, parse
 from reference_harness.records import (
@@ -23,7 +24,7 @@ from reference_harness.records import (
     Limits,
     Opened,
     RulesLoaded,
-)  # fmt: skip
+)
 
 CHOICES: Mapping[str, Sequence[Any]] = {"mode": MODES, "on_repeat": ("stop", "ask"), "count_tokens": (True, False)}
 
@@ -42,6 +43,7 @@ class Settings:
     policy: Policy = EMPTY
     standing: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
     grants: tuple[Decision, ...] = ()
+    guarded: Guarded | None = None
 
     @property
     def mode(self) -> str:
@@ -65,6 +67,8 @@ class Settings:
                     self.standing[decision.tool] = (*self.standing.get(decision.tool, ()), decision)
             case Configured(config=config):
                 self.config = config
+            case Guarded() as guarded:
+                self.guarded = guarded
             case Decided(decision=decision) if decision.scope == "session":
                 older = self.standing.get(decision.tool, ())
                 self.standing[decision.tool] = (*(each for each in older if not _replaces(decision, each)), decision)

@@ -242,7 +242,7 @@ class Turn:
                     common = len(_common(shown[old:], piece))
                     piece = piece[common:]
             if piece:
-                self.session.client.show(Piece(kind, piece))
+                self.session.client.show(Piece(kind, piece, self.session.id))
 
         return show
 

@@ -7,7 +7,7 @@ otherwise than the shell is a doubt, and a doubt asks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -94,17 +94,49 @@ def read(text: str) -> Reading:
         reading.doubt(f"it holds a character that is not plain text (U+{ord(strange):04X})", opaque=True)
     if _SPLIT_WORD.search(text):
         reading.doubt("a line break within a word", opaque=True)
+    tame, back = _tamed(text)
+    if back is None or (back and "$'" in text):  # an escape could spell a stand-in
+        reading.doubt("it holds too many letters from beyond Latin-1", opaque=True)
     try:
-        root = _parser().parse(text.encode("utf-8", "replace")).root_node
+        root = _parser().parse(tame.encode("utf-8", "replace")).root_node
     except ImportError:
         reading.doubt("tree-sitter-bash is not installed", opaque=True)
         return reading
     if root.has_error:
         reading.doubt("it cannot be parsed", opaque=True)
     _Walk(reading).all(root)
+    _restore(reading, back or {})
     if not (reading.commands or reading.doubts or reading.tests):
         reading.doubt("it runs nothing that is known")
     return reading
+
+
+# The parser's own reader asks the C library about each character in a way that is only defined up to U+00FF, and can
+# end the process on others. So it never sees them: each has a stand-in, a letter that the text does not have.
+_STAND_INS = "".join(chr(code) for code in range(0xC0, 0x100) if chr(code).isalpha())
+
+
+def _tamed(text: str) -> tuple[str, dict[int, str] | None]:
+    """The text with stand-ins, and what they stand for; None if there are too few, and then one stands for all."""
+    wild = dict.fromkeys(sign for sign in text if ord(sign) > 0xFF)
+    if not wild:
+        return text, {}
+    free = [sign for sign in _STAND_INS if sign not in text]
+    if len(wild) > len(free):
+        return "".join(sign if ord(sign) <= 0xFF else _STAND_INS[0] for sign in text), None
+    there = dict(zip(wild, free, strict=False))
+    return "".join(there.get(sign, sign) for sign in text), {ord(to): sign for sign, to in there.items()}
+
+
+def _restore(reading: Reading, back: Mapping[int, str]) -> None:
+    """Put the characters of the text back where their stand-ins are."""
+    if not back:
+        return
+    for words in (reading.writes, reading.reads):
+        words[:] = [word.translated(back) for word in words]
+    reading.commands[:] = [Command(tuple(word.translated(back) for word in each.words)) for each in reading.commands]
+    reading.functions = {name.translate(back) for name in reading.functions}
+    reading.doubts[:] = [doubt.translate(back) for doubt in reading.doubts]
 
 
 def _strange(text: str) -> str:

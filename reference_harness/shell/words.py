@@ -25,6 +25,10 @@ class Word(NamedTuple):
     glob: bool = False
     raw: str = ""
 
+    def translated(self, table: Mapping[int, str]) -> Word:
+        """The word with other characters, as `str.translate` takes them."""
+        return Word(None if self.text is None else self.text.translate(table), self.glob, self.raw.translate(table))
+
 
 def read_word(node: Node) -> Word:
     """The word that a node stands for."""

@@ -29,14 +29,14 @@ def test_run_resume_audit_log_and_verify(tmp_path, scripted):
     ran = harness(tmp_path, model, "run", "go", "--mcp", source)
     assert (ran.returncode, ran.stdout) == (0, "Looking. Done.\n")
     assert (tmp_path / "journal").read_text() == "look a\n", "nobody at the terminal is no permission"
-    session = json.loads(harness(tmp_path, model, "sessions").stdout)["session"]
+    session = json.loads(harness(tmp_path, model, "sessions", "--json").stdout)["session"]
     assert harness(tmp_path, model, "resume", session, "more").returncode == 0
-    denied = json.loads(harness(tmp_path, model, "audit", "--tool", "wipe", "--denied").stdout)
+    denied = json.loads(harness(tmp_path, model, "audit", "--tool", "wipe", "--denied", "--json").stdout)
     assert denied["arguments"] == {"nonce": "b"}
-    log = harness(tmp_path, model, "log", "--session", session).stdout
+    log = harness(tmp_path, model, "log", "--session", session, "--json").stdout
     assert "sk-canary-key" not in log
     assert [json.loads(line)["seq"] for line in log.splitlines()] == list(range(1, len(log.splitlines()) + 1))
-    assert harness(tmp_path, model, "verify", session).returncode == 0
+    assert harness(tmp_path, model, "verify", "--session", session).returncode == 0
     assert harness(tmp_path, model, "resume", "no-such-session").returncode == 2
     assert not model.illegal
 

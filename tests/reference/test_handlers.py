@@ -14,7 +14,7 @@ from working import opened, records, sound
 
 from reference_harness import Answer, Harness, UsageFault, audit
 from reference_harness.handlers import Coordinator
-from reference_harness.store import SQLiteStore
+from reference_harness.stores import SQLiteStore
 
 WORKER = Path(__file__).with_name("worker.py")
 

@@ -19,7 +19,7 @@ from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
 from reference_harness.records import Decided, GrantLost, RulesLoaded
 from reference_harness.replay import replay
-from reference_harness.store import SQLiteStore
+from reference_harness.stores import SQLiteStore
 
 
 def test_a_policy_file_decides_in_a_real_process(tmp_path, tools, scripted, run):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from shell_table import rows
 
 from reference_harness.permissions import Verdict
 from reference_harness.rules import Rule
-from reference_harness.shell.reading import LONGEST
+from reference_harness.shell.reading import LONGEST, read
 
 ROWS = rows()
 
@@ -102,6 +105,26 @@ def test_no_text_is_allowed_because_it_is_strange(bench, text):
 @given(st.text(max_size=60))
 def test_any_text_at_all_has_a_verdict(bench, text):
     assert bench.shell(text).verdict in Verdict
+
+
+@pytest.mark.parametrize("text", [
+    "\U00075876\U0009f2f2!#n\u0081{\U000f0eb3\x18",
+    "[{\t\u4097{\U001002ac\u00e8>%)7$a$<'\u7d0c!",
+    "".join(map(chr, range(0x4E00, 0x4E80))) + ";!#{(\U0001264c[[",
+])  # fmt: skip
+def test_letters_that_end_the_parsers_process_never_reach_it(text):
+    """A segmentation fault is no doubt that could be booked: so it is tried in a process of its own, many times."""
+    code = "import sys; from reference_harness.shell.reading import read; [read(sys.argv[1]) for _ in range(300)]"
+    assert subprocess.run([sys.executable, "-c", code, text], check=False).returncode == 0
+
+
+def test_letters_from_beyond_latin_1_are_read_as_they_are(bench):
+    (command,) = read("cat 文件.txt 'ÀÿЖ'").commands
+    assert command.texts == ("cat", "文件.txt", "ÀÿЖ")
+    assert bench.shell("cat 文件.txt").verdict is Verdict.ALLOW
+    assert bench.shell("rm 文件.txt").verdict is not Verdict.ALLOW
+    assert bench.shell("文 -rf x").verdict is not Verdict.ALLOW
+    assert bench.shell("cat 文 $'\\xc0'").verdict is not Verdict.ALLOW
 
 
 @given(st.sampled_from(ANY))

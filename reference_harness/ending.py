@@ -1,0 +1,40 @@
+"""The one end of a turn: whatever happens, the client is shown exactly one `Ended`, and it comes last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from reference_harness import blackbox
+from reference_harness.errors import HarnessFault
+from reference_harness.events import Ended, Stop
+
+if TYPE_CHECKING:
+    from reference_harness.session import Session
+
+
+async def told(session: Session, work: Awaitable[Stop]) -> Stop:
+    """The turn's stop, shown. Raises what the turn raises; a defect of ours is put in the black box before."""
+    stop = Stop("error", note="the turn broke and could not be recorded")
+    try:
+        stop = await _recorded(session, work)
+    except asyncio.CancelledError:
+        stop = Stop("cancelled")
+        raise
+    except HarnessFault as fault:
+        stop = Stop("error", note=str(fault))
+        raise
+    else:
+        return stop
+    finally:
+        session.client.show(Ended(stop.reason, session.journal.last, stop.limit, stop.note, session.id))
+
+
+async def _recorded(session: Session, work: Awaitable[Stop]) -> Stop:
+    try:
+        return await work
+    except HarnessFault:
+        raise
+    except Exception as error:
+        raise blackbox.crashed(session, error) from error

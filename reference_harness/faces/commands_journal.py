@@ -1,0 +1,112 @@
+"""The commands that read the journal: log (everything) and audit (the decisions). They change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from reference_harness.errors import HarnessFault
+from reference_harness.faces import options, output, when
+from reference_harness.faces.commands_work import find
+from reference_harness.harness import Harness
+
+_LEFT_TO_JSON = ("digest", "argumentsHash", "definition", "fingerprint")
+_WIDE = 160  # characters of a record's fields that are shown
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    log = options.command(commands, "log", _log, "read the system log; `log verify` checks its hash chain")
+    log.add_argument("action", nargs="?", choices=("verify",), help="check that no record was edited or dropped")
+    log.add_argument("--kind", action="append", default=[], help="a record's kind, or a group such as decision, crash")
+    log.add_argument("--schema", action="store_true", help="print the JSON Schema of the event stream")
+    audit = options.command(commands, "audit", _audit, "query the decisions")
+    for name in ("tool", "decision", "handler", "who", "agent"):
+        audit.add_argument(f"--{name}")
+    audit.add_argument("--denied", action="store_true", help="the same as --decision deny")
+    for parser in (log, audit):
+        parser.add_argument("--session", help="its id, the beginning of it, or `last`")
+        options.add_span(parser)
+        parser.add_argument("--limit", type=int, help="at most so many")
+        options.add_json(parser)
+
+
+def _log(given: argparse.Namespace) -> int:
+    from reference_harness import events, log
+
+    if given.schema:
+        print(json.dumps(events.schema(), indent=1, sort_keys=True))  # noqa: T201 - a command prints
+        return 0
+    harness = Harness()
+    if given.action == "verify":
+        return _verify_chain(harness, given)
+    rows = log.query(harness.store, _asked(harness, given, {"kinds": log.kinds(given.kind)}))
+    _print(rows, ("session", "seq", "at", "kind"), as_json=given.json)
+    return 0
+
+
+def _audit(given: argparse.Namespace) -> int:
+    from reference_harness import audit
+
+    harness = Harness()
+    asked = {name: value for name in ("tool", "handler", "who", "agent") if (value := getattr(given, name))}
+    decision = given.decision or ("deny" if given.denied else None)
+    rows = audit.query(harness.store, _asked(harness, given, asked | ({"decision": decision} if decision else {})))
+    _print(_first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
+    return 0
+
+
+def _first(rows: Iterable[Mapping[str, Any]], limit: int | None) -> Iterable[Mapping[str, Any]]:
+    for number, row in enumerate(rows):
+        if limit is not None and number >= limit:
+            return
+        yield row
+
+
+def _asked(harness: Harness, given: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
+    session = {"sessionId": find(harness, given.session)} if given.session else {}
+    names = ("since", "until", "limit") if given.command == "log" else ("since", "until")
+    return more | session | {name: value for name in names if (value := getattr(given, name)) is not None}
+
+
+def _print(rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json: bool) -> None:
+    if as_json:
+        output.json_lines(rows)
+        return
+    shown = [dict(row) | {"at": when.shown(row["at"]), head[0]: row[head[0]][:8], "": _rest(row, head)} for row in rows]
+    output.table(shown, (*head[:-1], head[-1], ""), "nothing is on record that fits")
+
+
+def _rest(row: Mapping[str, Any], head: tuple[str, ...]) -> str:
+    text = " ".join(_fields({name: value for name, value in row.items() if name not in head}))
+    return text if len(text) <= _WIDE else text[:_WIDE] + "…"
+
+
+def _fields(row: Mapping[str, Any]) -> Iterator[str]:
+    """name=value, inner objects unfolded; digests are left to --json."""
+    for name, value in row.items():
+        if name == "arguments" or not isinstance(value, Mapping):
+            if value not in ("", None, [], {}) and name not in _LEFT_TO_JSON:
+                yield f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        else:
+            yield from _fields(value)
+
+
+def _verify_chain(harness: Harness, given: argparse.Namespace) -> int:
+    store = harness.store
+    ids = [find(harness, given.session)] if given.session else store.sessions()
+    rows = [_checked(harness, id_) for id_ in ids]
+    if given.json:
+        output.json_lines(rows)
+    else:
+        output.table(rows, ("session", "records", "chain"), "there are no sessions yet")
+    return 0 if all(row["chain"] == "whole" for row in rows) else 1
+
+
+def _checked(harness: Harness, session: str) -> dict[str, Any]:
+    try:
+        return {"session": session, "records": len(harness.store.read(session)), "chain": "whole"}
+    except HarnessFault as fault:
+        return {"session": session, "records": "", "chain": str(fault)}

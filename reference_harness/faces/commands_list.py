@@ -1,0 +1,116 @@
+"""The commands that list what there is: sessions, tools and agents. They ask no model."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reference_harness.faces import options, output, when
+from reference_harness.harness import Harness
+from reference_harness.life_records import BlackBox
+from reference_harness.records import Entry, Opened, Proceeded, Prompted, Resumed, SessionClosed, TurnEnded
+from reference_harness.stores import Store
+
+_KINDS = ("opened", "prompted", "proceeded", "resumed", "turnended", "sessionclosed", "blackbox")
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    sessions = options.command(commands, "sessions", _sessions, "list the sessions, newest last")
+    sessions.add_argument("--since", type=when.moment, metavar="WHEN", help="only those with something since then")
+    tools = options.command(commands, "tools", _tools, "list what tool sources offer, without running anything")
+    tools.add_argument("--risk", choices=("read_only", "mutating", "destructive", "unknown"))
+    tools.add_argument("--source", metavar="NAME")
+    options.add_session(tools)
+    agents = options.command(commands, "agents", _agents, "list the agent types")
+    for parser in (sessions, tools, agents):
+        options.add_json(parser)
+
+
+def _sessions(given: argparse.Namespace) -> int:
+    rows = [row for row in summaries(Harness().store) if given.since is None or row["last"] >= given.since]
+    if given.json:
+        output.json_lines(rows)
+        return 0
+    for row in rows:
+        row["last"] = when.shown(row["last"])
+    output.table(rows, ("session", "last", "state", "turns", "prompt"), "there are no sessions yet: harness chat")
+    return 0
+
+
+def summaries(store: Store) -> Iterator[dict[str, Any]]:
+    """A row for each session, oldest first: when, where, its first prompt, and how it stands."""
+    rows: dict[str, dict[str, Any]] = {}
+    for session, entry in store.scan(None, _KINDS):
+        _take(rows.setdefault(session, _row(session, entry)), entry)
+    yield from rows.values()
+
+
+def _row(session: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "session": session, "began": entry.at, "last": entry.at, "state": "at rest", "turns": 0, "prompt": "",
+        "cwd": "", "model": "",
+    }  # fmt: skip
+
+
+def _take(row: dict[str, Any], entry: Entry) -> None:
+    row["last"] = entry.at
+    match entry.record:
+        case Opened(cwd=cwd, model=model):
+            row |= {"cwd": cwd, "model": model}
+        case Prompted(text=text):
+            row |= {"turns": row["turns"] + 1, "prompt": row["prompt"] or text[:200], "state": "working, or died"}
+        case Proceeded():
+            row["state"] = "working, or died"
+        case TurnEnded(reason=reason, limit=limit):
+            row["state"] = f"limit of {limit}" if limit else reason.replace("_", " ")
+        case BlackBox(doing=doing):
+            row["died"] = doing
+        case Resumed() | SessionClosed():
+            pass
+
+
+def _tools(given: argparse.Namespace) -> int:
+    rows = asyncio.run(_offered(given))
+    if given.json:
+        output.json_lines(rows)
+    else:
+        empty = "no tools: give a source with --mcp NAME=COMMAND or --mcp NAME=URL"
+        output.table(rows, ("name", "source", "risk", "offered", "description"), empty)
+    return 0
+
+
+async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """The tools of a session that is forgotten afterwards: its journal stands in a folder that goes away."""
+    from reference_harness.scripted import ScriptedModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        harness = Harness(Path(folder), ScriptedModel([]))
+        session = await harness.new_session(options.cwd(), options.servers(given.mcp), options.config(given))
+        left_out = dict(session.pool.left_out)
+        rows = [
+            {"name": t.name, "source": t.source.name, "risk": t.risk, "idempotent": t.idempotent,
+             "description": t.description,
+             "offered": "yes" if t.name in session.pool.tools else left_out.get(t.name, "no")}
+            for t in session.registry.tools(given.risk, given.source)
+        ]  # fmt: skip
+        rows += [{"name": "", "source": name, "offered": reason} for name, reason in session.lost_sources().items()]
+        await harness.close()
+    return rows
+
+
+def _agents(given: argparse.Namespace) -> int:
+    from reference_harness import agents
+
+    rows = agents.listing()
+    if given.json:
+        output.json_lines(rows)
+        return 0
+    for row in rows:
+        row |= {name: ", ".join(map(str, row[name])) for name in row if isinstance(row[name], (list, tuple))}
+    output.table(rows, ("name", "risks", "constraints", "prompt"), "no agent types")
+    return 0

@@ -1,0 +1,166 @@
+"""The commands that work with a model: run, resume and chat."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from typing import Any
+
+from reference_harness import blackbox
+from reference_harness.errors import HarnessFault, UsageFault
+from reference_harness.events import Stop
+from reference_harness.faces import options
+from reference_harness.faces.output import visible
+from reference_harness.faces.stream import JsonStream
+from reference_harness.faces.terminal import Terminal, budget_line, outcome
+from reference_harness.harness import Harness
+from reference_harness.life_records import BlackBox, Guarded
+from reference_harness.records import AnyRecord
+from reference_harness.session import Session
+
+EXIT = {"end_turn": 0, "refusal": 3, "max_tokens": 4, "max_turn_requests": 4, "cancelled": 130}
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    run = options.command(commands, "run", _run, "take one prompt in a new session")
+    run.add_argument("prompt")
+    resume = options.command(commands, "resume", _resume, "take up a session, with a new prompt or where it stopped")
+    resume.add_argument("session", help="its id, the beginning of it, or `last`")
+    resume.add_argument("prompt", nargs="?")
+    for name, (kind, what) in options.LIMITS.items():
+        resume.add_argument(
+            f"--add-{name}", type=kind, metavar=name.upper(), help=f"raise the limit by so much: {what}"
+        )
+    chat = options.command(commands, "chat", _chat, "talk, with approvals at the terminal")
+    chat.add_argument("--resume", metavar="SESSION", help="take up this session (an id, its beginning, or `last`)")
+    for parser in (run, resume, chat):
+        options.add_session(parser)
+    for parser in (run, resume):
+        parser.add_argument("--output", choices=("text", "json"), default="text", help="json: the event stream")
+
+
+def find(harness: Harness, given: str) -> str:
+    """The id that a whole id, its beginning, or `last` stands for. Raises UsageFault."""
+    ids = harness.store.sessions()
+    if given == "last" and ids:
+        return ids[-1]
+    found = [id_ for id_ in ids if id_.startswith(given)]
+    if given in found or len(found) == 1:
+        return given if given in found else found[0]
+    many = f"{len(found)} sessions begin with {given!r}: give more of the id" if found else f"no session is {given!r}"
+    raise UsageFault(f"{many}. `harness sessions` lists them")
+
+
+def _run(given: argparse.Namespace) -> int:
+    return asyncio.run(_work(given, None, given.prompt))
+
+
+def _resume(given: argparse.Namespace) -> int:
+    return asyncio.run(_work(given, given.session, given.prompt))
+
+
+def _chat(given: argparse.Namespace) -> int:
+    from reference_harness.faces.chat import chat  # only where there is somebody to talk to
+
+    options.need_key()
+    return asyncio.run(chat(given))
+
+
+async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | None) -> int:
+    client = JsonStream() if given.output == "json" else Terminal(options.cwd())
+    harness = Harness()
+    try:
+        options.need_key()
+        session = await opened(harness, given, resumed)
+        session.client = client
+        return await _turn(session, prompt, client)
+    except HarnessFault as fault:
+        if isinstance(client, JsonStream):
+            client.close(str(fault))
+        raise
+    finally:
+        await harness.close()
+
+
+async def opened(harness: Harness, given: argparse.Namespace, resumed: str | None) -> Session:
+    """The session that the options ask for, new or taken up; what is not there or looser now is told on stderr."""
+    sources, config = options.servers(given.mcp), options.config(given)
+    if resumed is None:
+        session = await harness.new_session(options.cwd(), sources, config)
+    else:
+        session, entries = await harness.load_session(find(harness, resumed), sources, config)
+        _tell_resumed(session, len(entries))
+        _raise_limits(session, given)
+    for name, reason in session.lost_sources().items():
+        sys.stderr.write(f"harness: tool source {name} is left out: {reason}\n")
+    return session
+
+
+def _tell_resumed(session: Session, before: int) -> None:
+    for entry in session.journal.recent:
+        if entry.seq > before:
+            for line in news(entry.record):
+                sys.stderr.write(f"harness: {line}\n")
+
+
+def news(record: AnyRecord) -> list[str]:
+    """What a person should know of a record that a resume wrote."""
+    match record:
+        case BlackBox(cause=cause, doing=doing, open_calls=open_calls):
+            calls = ", ".join(f"{visible(call.tool)} {call.state.replace('_', ' ')}" for call in open_calls)
+            return [
+                f"its last life ended badly: {cause}. It was {doing}." + (f" Open calls: {calls}." if calls else "")
+            ]
+        case Guarded(loosened=loosened):
+            return [f"a guardrail is looser than when this session began: {line}" for line in loosened]
+    return []
+
+
+def _raise_limits(session: Session, given: argparse.Namespace) -> None:
+    added = {name: more for name in options.LIMITS if (more := getattr(given, f"add_{name}", None))}
+    if not added:
+        return
+    limits, spent = session.limits, session.budget
+    now = {name: getattr(limits, name) for name in added}
+    raised = {name: (getattr(spent, name) if now[name] is None else now[name]) + more for name, more in added.items()}
+    session.configure({"limits": raised})
+
+
+async def _turn(session: Session, prompt: str | None, client: JsonStream | Terminal) -> int:
+    _stop_on_signals(session)
+    before = len(session.workflow.calls)
+    stop = await (session.proceed() if prompt is None else session.prompt(prompt))
+    if isinstance(client, JsonStream):
+        if not stop.continued:
+            client.close("there is no interrupted turn to take up: give a prompt")
+    else:
+        _report(session, stop, client, before)
+    return EXIT.get(stop.reason, 1)
+
+
+def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None:
+    client.fresh_line()
+    if not stop.continued:
+        client.say("there was no interrupted turn to take up: give a prompt", "yellow")
+    if calls := outcome(session, before):
+        client.say(calls, "yellow")
+    client.say(budget_line(session))
+    client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
+    if stop.limit:
+        client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+
+
+def _stop_on_signals(session: Session) -> None:
+    tasks = []
+
+    def end(cause: str) -> None:
+        if cause:
+            blackbox.write(session, cause)
+        tasks.append(asyncio.ensure_future(session.cancel()))
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, end, "")
+    loop.add_signal_handler(signal.SIGTERM, end, "SIGTERM")

@@ -1,0 +1,84 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from reference_harness.errors import UsageFault
+from reference_harness.faces import when
+from reference_harness.mcp_tools import Server
+
+LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "turns": (int, "model requests"), "tokens": (int, "tokens"), "calls": (int, "tool calls"),
+    "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
+}  # fmt: skip
+RULES = ("allow", "ask", "deny", "exclude")
+
+
+def command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
+    """A command that `run` serves."""
+    made: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+    made.set_defaults(run=run)
+    return made
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json: one object a line."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def add_span(parser: argparse.ArgumentParser) -> None:
+    """--since and --until."""
+    for name in ("since", "until"):
+        parser.add_argument(f"--{name}", type=when.moment, metavar="WHEN", help="2h, 3d, today, 2026-11-25, 10:30")
+
+
+def add_session(parser: argparse.ArgumentParser) -> None:
+    """What a session is opened with: tool sources, limits, rules."""
+    parser.add_argument("--mcp", action="append", default=[], metavar="NAME=COMMAND|URL", help="a tool source")
+    for name, (kind, what) in LIMITS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=f"at most so much: {what}")
+    for rule in RULES:
+        parser.add_argument(f"--{rule}", action="append", default=[], metavar="TOOL", help=f"{rule} these tools")
+    parser.add_argument("--mode", help="what happens to calls that no rule covers")
+
+
+def servers(given: Iterable[str]) -> list[Server]:
+    """The tool sources of --mcp."""
+    return [_server(one) for one in given]
+
+
+def _server(given: str) -> Server:
+    name, _, target = given.partition("=")
+    if not name or not target:
+        raise UsageFault(f"--mcp {given!r} is not NAME=COMMAND or NAME=URL")
+    if target.startswith(("http://", "https://")):
+        return Server(name, url=target)
+    command_, *rest = shlex.split(target)
+    return Server(name, command_, tuple(rest))
+
+
+def config(given: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the options stand for."""
+    limits = {name: value for name in LIMITS if (value := getattr(given, name, None)) is not None}
+    rules = {name: value for name in (*RULES, "mode") if (value := getattr(given, name, None))}
+    return rules | ({"limits": limits} if limits else {})
+
+
+def cwd() -> str:
+    """The workspace: the folder one is in."""
+    return str(Path.cwd())
+
+
+def need_key() -> None:
+    """Say how to set a key, before anything is opened, if there is none."""
+    if not os.environ.get("ANTHROPIC_API_KEY"):
+        raise UsageFault(
+            "there is no key for the model. Set one:  export ANTHROPIC_API_KEY=sk-ant-...   (HARNESS_MODEL names "
+            "the model, ANTHROPIC_BASE_URL another address). To see the harness work without one:  harness demo"
+        )

@@ -1,0 +1,40 @@
+"""What the commands print: JSON lines for programs, columns for people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def visible(text: str, keep: str = " ") -> str:
+    """Text for a person's eyes: control, bidi, zero-width and tag characters are written out, but those to keep."""
+    return "".join(c if c in keep or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text)
+
+
+def harmless(text: str) -> str:
+    """The same for text that streams: lines stay lines, tabs stay tabs, spaces of other scripts stay."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else f"\\u{{{ord(c):x}}}" for c in text)
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """One object a line."""
+    for row in rows:
+        sys.stdout.write(json.dumps(row) + "\n")
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
+    """The columns of the rows, aligned; the last one is cut at the edge of a terminal. `empty` if there is no row."""
+    cells = [[visible(str(row.get(name, ""))) for name in columns] for row in rows]
+    if not cells:
+        sys.stderr.write(empty + "\n")
+        return
+    head = [name.upper() for name in columns]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    edge = shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
+    for line in (head, *cells):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        sys.stdout.write((text[: edge - 1] + "…" if 0 < edge < len(text) else text) + "\n")

@@ -1,0 +1,97 @@
+"""How a question is put to a person: the whole call, what would change, and the rule that "always" would save."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reference_harness.events import Question
+from reference_harness.faces.output import visible
+from reference_harness.permissions import Answer
+
+Line = tuple[str, str]  # text, colour
+_OLD = ("old_string", "old_text", "old")
+_NEW = ("new_string", "new_text", "new")
+_PATHS = ("path", "file_path", "file")
+_KEPT = " \t"
+_MAX_FILE = 1_000_000  # bytes of a file that is compared
+
+
+def choices(question: Question) -> dict[str, tuple[str, Answer]]:
+    """What may be typed, by its first letter. "always" is on offer only where it could hold."""
+    found = {
+        "y": ("[y]es, this once", Answer("allow", who="terminal")),
+        "a": ("[a]lways", Answer("allow", always=True, who="terminal")),
+        "n": ("[n]o", Answer("deny", who="terminal")),
+        "N": ("[N]ever", Answer("deny", always=True, who="terminal")),
+    }
+    return found if question.may_stand else {key: value for key, value in found.items() if key != "a"}
+
+
+def shown(question: Question, cwd: str) -> Iterator[Line]:
+    """The question, line by line. Nothing of the call is left out."""
+    call = question.call
+    again = ", asked again: the process died before the answer took effect" if question.again else ""
+    yield f"╭ {visible(call.tool)} wants to run  ({question.risk}, from {visible(question.source)}{again})", "bold"
+    changes = change(call.arguments, cwd)
+    for name, value in call.arguments.items():
+        if name not in changes.hidden:
+            yield from _argument(name, value)
+    for line in changes.lines:
+        yield f"│   {visible(line, _KEPT)}", {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
+    yield f"│ asks because of  {visible(question.rule)}", "dim"
+    if question.may_stand:
+        grant = getattr(question, "grant", "") or f"allow {call.tool} from {question.source}, in this session"
+        for line in str(grant).splitlines():
+            yield f"│ always would save  {visible(line)}", "dim"
+    yield "╰", "bold"
+
+
+def _argument(name: str, value: Any) -> Iterator[Line]:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    first, *rest = text.split("\n")
+    yield f"│ {visible(name)}  {visible(first, _KEPT)}", ""
+    for line in rest:
+        yield f"│   {visible(line, _KEPT)}", ""
+
+
+class Change:
+    """A change of a file as a diff. `hidden`: the arguments that the diff already shows in full."""
+
+    def __init__(self, lines: list[str], hidden: tuple[str, ...]) -> None:
+        self.lines = lines
+        self.hidden = hidden
+
+
+def change(arguments: Mapping[str, Any], cwd: str) -> Change:
+    """What a call would change, where its arguments are those of an edit or of a whole new text; else nothing."""
+    path = _text(arguments, _PATHS)
+    old, new = _text(arguments, _OLD), _text(arguments, _NEW)
+    if path and old and new:  # every line of both, so that the diff is the whole of them
+        return Change(_diff(arguments[old], arguments[new], context=len(arguments[old])), (old, new))
+    content = _text(arguments, ("content", "contents", "text"))
+    if path and content:
+        size = f"{content}: {len(arguments[content])} characters in all; against the file as it is now:"
+        return Change([size, *_diff(_current(cwd, arguments[path]), arguments[content], context=3)], (content,))
+    return Change([], ())
+
+
+def _text(arguments: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    return next((name for name in names if isinstance(arguments.get(name), str)), "")
+
+
+def _current(cwd: str, path: str) -> str:
+    file = Path(cwd) / path
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_MAX_FILE).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _diff(old: str, new: str, context: int) -> list[str]:
+    lines = list(difflib.unified_diff(old.split("\n"), new.split("\n"), lineterm="", n=context))[2:]
+    return lines or ["(no change)"]

@@ -1,0 +1,127 @@
+"""A session at a terminal: text on stdout; calls, questions and the budget on stderr, or where it is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from reference_harness.events import Event, Happened, Piece, Question
+from reference_harness.faces.keyboard import Keyboard
+from reference_harness.faces.output import harmless, visible
+from reference_harness.faces.question import choices, shown
+from reference_harness.permissions import Answer
+from reference_harness.records import AnyRecord, Closed, Compacted, CompactionFailed, Finished, LimitReached, Started
+
+if TYPE_CHECKING:
+    from reference_harness.session import Session
+
+_COLOURS = {"": "0", "dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_SHORT = 100  # characters of a result that are shown
+
+
+def colour(text: str, name: str, stream: TextIO) -> str:
+    """The text in a colour, where the stream is a terminal that wants colours."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_COLOURS[name]}m{text}\x1b[0m"
+
+
+class Terminal:
+    """A `Client` for a person at a terminal; without one, nothing is allowed."""
+
+    def __init__(self, cwd: str, keyboard: Keyboard | None = None, notes: TextIO | None = None) -> None:
+        self._cwd = cwd
+        self._notes = notes or sys.stderr
+        self._keyboard = keyboard or Keyboard()
+        self._mid_line = False  # whether streamed text stands before the cursor
+
+    def say(self, text: str, name: str = "dim") -> None:
+        """A line, below what streamed to the same screen."""
+        if self._notes is sys.stdout or sys.stdout.isatty():
+            self.fresh_line()
+        self._notes.write(colour(text, name, self._notes) + "\n")
+        self._notes.flush()
+
+    def fresh_line(self) -> None:
+        """End a line that streamed text left open."""
+        if self._mid_line:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._mid_line = False
+
+    def show(self, event: Event) -> None:
+        """Stream text; tell what happens to calls."""
+        match event:
+            case Piece(kind="text", text=text):
+                sys.stdout.write(harmless(text))
+                sys.stdout.flush()
+                self._mid_line = not text.endswith("\n")
+            case Happened(entry=entry, replayed=False):
+                if line := told(entry.record):
+                    self.say(*line)
+
+    def put(self, question: Question) -> None:
+        """Show the question."""
+        for text, name in shown(question, self._cwd):
+            self.say(text, name)
+
+    async def ask(self, question: Question) -> Answer:
+        """Show the whole call and take an answer. No person, no line, or anything unclear is no permission."""
+        if not self._keyboard.there:
+            return Answer.missing("nobody is at the terminal")
+        self.put(question)
+        letters = choices(question)
+        said = await self._keyboard.line("  " + " · ".join(words for words, _ in letters.values()) + "  > ")
+        if said is None:
+            return Answer.missing("the terminal was closed before an answer")
+        made = letters.get(said.strip()[:1] or "n", ("", Answer("deny", who="terminal")))[1]
+        self.say("  allowed" if made.verdict == "allow" else "  refused", "green" if made.verdict == "allow" else "red")
+        return made
+
+
+def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a table
+    """A line, and its colour, about a record; None for those a person need not see."""
+    match record:
+        case Started(tool=tool, call=id_):
+            return f"• {visible(tool)} runs ({id_})", "cyan"
+        case Finished(text=text, is_error=is_error):
+            return f"  {'failed' if is_error else 'done'}: {short(text)}", "red" if is_error else "dim"
+        case Closed(text=text):
+            return f"  {short(text)}", "yellow"
+        case Compacted(before=before, after=after):
+            return f"• older messages were summarised: {before} bytes are now {after}", "dim"
+        case CompactionFailed(because=because):
+            return f"• the summary failed, the history stays: {short(because)}", "yellow"
+        case LimitReached(limit=limit, allowed=allowed):
+            return f"• the limit of {allowed:g} {limit} is reached", "yellow"
+    return None
+
+
+def short(text: str) -> str:
+    """The beginning of a text, on one line."""
+    clean = visible(" ".join(text.split()))
+    return clean if len(clean) <= _SHORT else clean[:_SHORT] + f"… ({len(clean)} characters)"
+
+
+def budget_line(session: Session) -> str:
+    """What the session spent, beside its limits."""
+    spent, limits = session.budget, session.limits
+    parts = [
+        _spent(f"{spent.turns:,}", limits.turns, " requests"), _spent(f"{spent.tokens:,}", limits.tokens, " tokens"),
+        _spent(f"${spent.cost:,.4f}", limits.cost, ""), _spent(f"{spent.time:,.1f}", limits.time, " s"),
+    ]  # fmt: skip
+    return " · ".join(parts)
+
+
+def _spent(amount: str, limit: float | None, unit: str) -> str:
+    return amount + (f" of {limit:,g}" if limit is not None else "") + unit
+
+
+def outcome(session: Session, since: int = 0) -> str:
+    """The calls after the first `since` that did not simply work, by what became of them; "" if all did."""
+    states: dict[str, list[str]] = {}
+    for view in list(session.workflow.calls.values())[since:]:
+        if view.state != "done":
+            states.setdefault(view.state.replace("_", " "), []).append(visible(view.call.tool))
+    return "; ".join(f"{state}: {', '.join(tools)}" for state, tools in states.items())

@@ -1,0 +1,45 @@
+"""The golden decision table: what was decided when the operator last accepted it, kept beside the journal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from reference_harness.errors import StoreFault
+from reference_harness.fingerprint import Guards, fingerprint, table
+
+
+class _Kept(msgspec.Struct, forbid_unknown_fields=True):
+    fingerprint: str
+    decisions: dict[str, str]
+
+
+class Golden:
+    """The table in a file of the state folder, private to the user."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "golden-decisions.json"
+
+    def load(self) -> dict[str, str] | None:
+        """The decisions kept; None if none are. Raises StoreFault if they cannot be read: that is no agreement."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=_Kept).decisions
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as bad:
+            raise StoreFault(
+                f"{self.path} cannot be read ({bad}): look at it, then renew it with `harness verify --accept`"
+            ) from bad
+
+    def keep(self, guards: Guards) -> None:
+        """Write the decisions of now, whole or not at all."""
+        body = msgspec.json.format(msgspec.json.encode(_Kept(fingerprint(guards), table(guards))), indent=1)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self.path.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(body + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)

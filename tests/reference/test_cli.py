@@ -1,0 +1,165 @@
+"""The commands: the JSON stream, raising a limit, times, errors that say what to do, and what is never imported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+
+import jsonschema
+import pytest
+from scripted import call, reply, text
+from test_faces import HERE, harness
+
+from reference_harness import events
+from reference_harness.faces import when
+from reference_harness.faces.cli import parser
+
+
+def source(tmp_path):
+    return f"canary={sys.executable} {HERE / 'stdio_tools.py'} {tmp_path / 'journal'}"
+
+
+def json_of(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_output_json_is_the_stream_with_one_end(tmp_path, scripted):
+    model = scripted(reply(text("Looking. "), call("t1", "look", nonce="a")), reply(text("Done.")))
+    lines = json_of(harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--output", "json"))
+    validator = jsonschema.Draft202012Validator(events.schema())
+    assert [list(validator.iter_errors(line)) for line in lines] == [[]] * len(lines)
+    assert [line["event"] for line in lines].count("ended") == 1
+    ended = next(line for line in lines if line["event"] == "ended")
+    assert ended["reason"] == "end_turn"
+    numbers = [line["entry"]["seq"] for line in lines if line["event"] == "happened"]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+def test_output_json_has_its_end_also_where_no_turn_could_begin(tmp_path, scripted):
+    refused = harness(tmp_path, scripted(reply(text("x"))), "resume", "no-such-session", "--output", "json")
+    assert refused.returncode == 2
+    assert [(line["event"], line["reason"]) for line in json_of(refused)] == [("ended", "error")]
+
+
+def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, scripted):
+    model = scripted(reply(call("t1", "look", nonce="a")), reply(call("t2", "look", nonce="b")), reply(text("Done.")))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--turns", "1")
+    assert ran.returncode == 4
+    assert "--add-turns N" in ran.stderr
+    assert len(model.requests) == 1
+    on = harness(tmp_path, model, "resume", "last", "--add-turns", "10", "--mcp", source(tmp_path))
+    assert (on.returncode, on.stdout) == (0, "Done.\n")
+    assert "11 requests" in on.stderr
+    again = harness(tmp_path, model, "resume", "last")
+    assert "no interrupted turn" in again.stderr
+
+
+def test_the_report_of_a_run_names_the_calls_that_did_not_work(tmp_path, scripted):
+    model = scripted(reply(call("t1", "wipe", nonce="a"), call("t2", "none", nonce="a")), reply(text("Done.")))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    assert "refused: wipe; failed: none" in ran.stderr
+
+
+def test_without_a_key_it_says_how_to_set_one_and_names_the_demo(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HARNESS_STATE_DIR": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-m", "reference_harness", "run", "x"], cwd=HERE.parents[1], env=environment,
+                         capture_output=True, text=True, check=False)  # fmt: skip
+    assert ran.returncode == 2
+    assert "export ANTHROPIC_API_KEY=" in ran.stderr
+    assert "harness demo" in ran.stderr
+    assert not list(tmp_path.iterdir()), "no session was begun"
+
+
+def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_path, scripted):
+    model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("Done.")))
+    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    decisions = json_of(harness(tmp_path, model, "log", "--kind", "decision", "--since", "2h", "--json"))
+    assert [row["decision"]["verdict"] for row in decisions] == ["deny"]
+    assert json_of(harness(tmp_path, model, "log", "--until", "1h", "--json")) == []
+    audited = json_of(harness(tmp_path, model, "audit", "--tool", "wipe", "--decision", "deny", "--handler",
+                              "interactive", "--since", "today", "--json"))  # fmt: skip
+    assert [row["toolCallId"] for row in audited] == ["t1"]
+    assert "wipe" in harness(tmp_path, model, "audit").stdout
+    assert harness(tmp_path, model, "log", "verify").returncode == 0
+    kinds = {row["kind"] for row in json_of(harness(tmp_path, model, "log", "--json"))}
+    assert kinds >= {"contextloaded", "toolsregistered", "poolassembled", "decided", "guarded", "turnended"}
+    wrong = harness(tmp_path, model, "log", "--kind", "nonsense")
+    assert (wrong.returncode, "groups are" in wrong.stderr) == (2, True)
+
+
+def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, scripted):
+    model = scripted(reply(text("x")))
+    rows = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--exclude", "wipe", "--json"))
+    assert {row["name"]: row["offered"] for row in rows}["wipe"].startswith("left out by the operator")
+    only = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--risk", "read_only", "--json"))
+    assert {row["risk"] for row in only} == {"read_only"}
+    assert len(json_of(harness(tmp_path, model, "agents", "--json"))) >= 6
+    assert "no sessions yet" in harness(tmp_path, model, "sessions").stderr
+    assert not model.requests
+
+
+def test_sigterm_in_a_tool_leaves_a_black_box_and_a_session_that_resumes(tmp_path, scripted):
+    model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("Going on.")))
+    slow = f"canary={sys.executable} {HERE / 'stdio_slow.py'} {tmp_path / 'journal'}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
+                   "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "k"}  # fmt: skip
+    with subprocess.Popen([sys.executable, "-m", "reference_harness", "run", "go", "--allow", "slow", "--mcp", slow,
+                           "--output", "json"], cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True) as life:  # fmt: skip
+        while not (tmp_path / "journal").exists():
+            assert life.poll() is None
+            time.sleep(0.01)
+        life.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in life.stdout]
+    assert life.returncode == 130
+    assert [line["reason"] for line in lines if line["event"] == "ended"] == ["cancelled"]
+    box = json_of(harness(tmp_path, model, "log", "--kind", "crash", "--json"))
+    assert [(one["cause"], one["doing"]) for one in box] == [("SIGTERM", "running slow (t1)")]
+    assert harness(tmp_path, model, "resume", "last", "and now?").stdout == "Going on.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("90", 90), ("90s", 90), ("2h30m", 9000), ("1.5h", 5400), ("3d", 259200), ("1w", 604800)]
+)
+def test_spans(words, seconds):
+    assert when.duration(words) == seconds
+
+
+def test_moments():
+    now = time.time()
+    assert when.moment("2h") == pytest.approx(now - 7200, abs=5)
+    assert when.moment("2026-11-25") == datetime(2026, 11, 25).astimezone().timestamp()
+    assert when.moment("2026-11-25T10:30") == datetime(2026, 11, 25, 10, 30).astimezone().timestamp()
+    assert when.moment("today") <= now
+    assert when.moment("0:00") == when.moment("today")
+    assert when.moment("1764000000") == 1764000000
+    for wrong in ("nonsense", "25:00", "2026-13-01", "-3h", ""):
+        with pytest.raises(argparse.ArgumentTypeError):
+            when.moment(wrong)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command(tmp_path, scripted, shell):
+    script = harness(tmp_path, scripted(reply(text("x"))), "completion", shell).stdout
+    commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    assert {"run", "chat", "resume", "sessions", "tools", "agents", "audit", "log", "verify", "acp", "demo"} <= set(
+        commands
+    )
+    assert [name for name in commands if name not in script] == []
+
+
+def test_commands_that_need_no_model_import_none(tmp_path):
+    heavy = ("anthropic", "mcp", "acp", "prompt_toolkit", "jsonschema_rs", "opentelemetry")
+    code = ("import sys; from reference_harness.faces.cli import main\n"
+            "for words in (['sessions'], ['log'], ['audit'], ['log', 'verify'], ['agents']): main(words)\n"
+            f"print([name for name in {heavy!r} if name in sys.modules])")  # fmt: skip
+    environment = os.environ | {"HARNESS_STATE_DIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"

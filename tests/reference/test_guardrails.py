@@ -1,0 +1,170 @@
+"""`harness verify`: it holds for the defaults, and each guardrail that is switched off is named."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import types
+
+import pytest
+from inside import Watcher, harness, tools
+from test_faces import harness as command
+
+from reference_harness import calls, fingerprint, guardrails, turn
+from reference_harness.budget import Budget
+from reference_harness.errors import StoreFault
+from reference_harness.fingerprint import Guards, looser, table
+from reference_harness.guardrails import Golden, stage
+from reference_harness.life_records import Guarded
+from reference_harness.permissions import Verdict
+from reference_harness.policy import EMPTY, parse
+from reference_harness.records import Config, Limits, Resumed
+from reference_harness.workflow import Workflow
+
+
+def play(config=None, *only: str) -> dict[str, str]:
+    """What was seen of each guardrail that is off, of all or of those whose sentence holds one of the words."""
+    stage.load()
+    probes = {name: probe for name, probe in stage.PROBES.items() if not only or any(word in name for word in only)}
+    assert probes
+
+    async def run():
+        return [finding async for finding in guardrails.play(config or Config(), probes)]
+
+    return {finding.guardrail: finding.seen for finding in asyncio.run(run()) if not finding.held}
+
+
+def test_every_guardrail_of_the_defaults_holds():
+    assert play() == {}
+    assert len(stage.PROBES) > 25
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(deny=("probe_*",)),
+        Config(allow=("look",), deny=("bash", "r?m")),
+        Config(limits=Limits(turns=2, tokens=10**6)),
+    ],
+)
+def test_a_stricter_configuration_is_no_failure(config):
+    assert play(config) == {}
+
+
+def test_an_allow_that_covers_everything_is_named():
+    off = play(Config(allow=("*",)), "approval", "refused", "words", "garbage", "killed while", "approver")
+    assert "a destructive call does not run without an approval" in off
+    assert "a refused call does not run, and the same call again is not let through" in off
+    assert len(off) >= 8
+
+
+def allow_all(*_arguments, **_more):
+    return Verdict.ALLOW, "sabotage"
+
+
+def keep_running(self, _record, _seq) -> None:
+    """A workflow that forgets, over a crash, that a call was running."""
+    for view in self.open_calls():
+        if view.state == "executing":
+            view.state = "approved"
+
+
+FORGETFUL = {**Workflow._TAKES, Resumed: keep_running}
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "replacement", "guardrail"),
+    [
+        (turn, "judge", allow_all, "a deny is stronger than an allow and than any approver"),
+        (turn, "misfit", lambda *_: "", "arguments that do not fit the tool's schema do not reach it"),
+        (calls, "CUT_BY_LENGTH", "", "the last call of a reply that hit its length limit does not run"),
+        (Budget, "allow_request", lambda *_more, **_named: 1000, "the limit of turns stops the run, and a further prompt does not get past it"),
+        (Budget, "calls_left", lambda *_: 99, "the limit of calls stops the run"),
+        (Workflow, "_TAKES", FORGETFUL, "a call that was running when the process was killed is not run a second time"),
+    ],
+)  # fmt: skip
+def test_a_guardrail_that_is_switched_off_is_named(monkeypatch, where, name, replacement, guardrail):
+    monkeypatch.setattr(where, name, replacement)
+    assert list(play(None, guardrail)) == [guardrail]
+
+
+def test_a_probe_that_breaks_is_a_guardrail_that_is_off(monkeypatch):
+    async def broken(_stage):
+        raise KeyError("x")
+
+    monkeypatch.setitem(stage.PROBES, "made up", broken)
+    assert play(None, "made up") == {"made up": "the probe broke: KeyError: 'x'"}
+
+
+# -- the golden table and the fingerprint ------------------------------------------------------------------------------
+
+
+def guards(config: Config) -> Guards:
+    return Guards(config, EMPTY, "ask")
+
+
+def test_the_table_says_what_is_decided_and_what_is_looser():
+    strict = Config(deny=("bash",), exclude=("net*",), limits=Limits(turns=5))
+    decisions = table(guards(strict))
+    assert decisions["bash destructive"] == "deny"
+    assert decisions["netx destructive"] == "left out"
+    assert decisions["any-tool unknown"] == "ask"
+    assert decisions["any-tool read_only"] == "allow"
+    assert looser(decisions, guards(strict)) == []
+    assert looser(decisions, guards(Config(deny=("bash", "more"), exclude=("net*",), limits=Limits(turns=4)))) == []
+    assert looser(decisions, guards(Config(exclude=("net*",), limits=Limits(turns=6)))) == [
+        "bash destructive: deny before, ask now", "limit turns: 5 before, 6 now",
+    ]  # fmt: skip
+    assert looser(table(guards(Config())), guards(Config(allow=("*",))))
+    assert fingerprint.fingerprint(guards(strict)) != fingerprint.fingerprint(guards(Config()))
+    loose = parse('rule = [{decision = "allow", tool = "bash"}]', "a policy")
+    assert looser(table(guards(Config())), Guards(Config(), loose, "bypass"))
+
+
+def test_the_golden_table_is_kept_and_a_looser_configuration_fails_until_it_is_accepted(tmp_path):
+    golden = Golden(tmp_path)
+    assert golden.load() is None
+    golden.keep(guards(Config(deny=("bash",))))
+    assert golden.load()["bash destructive"] == "deny"
+    assert golden.path.stat().st_mode & 0o077 == 0
+    golden.path.write_text("{}")
+    with pytest.raises(StoreFault, match="--accept"):
+        golden.load()
+
+
+def test_a_looser_configuration_is_on_record_at_resume_and_an_equal_one_is_not(tmp_path, run):
+    async def story():
+        one = harness(tmp_path, "hi")
+        session = await one.new_session(str(tmp_path), [tools()], {"deny": ["wipe"], "limits": {"turns": 9}})
+        id_ = session.id
+        await one.close()
+        two = harness(tmp_path)
+        same, _ = await two.load_session(id_, [tools()])
+        assert same.settings.guarded.loosened == ()
+        await two.close()
+        three = harness(tmp_path)
+        loose, _ = await three.load_session(id_, [tools()], {"deny": [], "allow": ["wipe"]})
+        assert loose.settings.guarded.loosened == ("wipe destructive: deny before, allow now",)
+        loose.client = watcher = Watcher()
+        loose.configure({"limits": {"turns": 20}})
+        assert watcher.events[-1].entry.record.loosened == ("limit turns: 9 before, 20 now",)
+        await three.close()
+        return [entry.record for entry in three.store.read(id_) if isinstance(entry.record, Guarded)]
+
+    assert len(run(story())) == 3
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+NOBODY = types.SimpleNamespace(url="http://127.0.0.1:9")
+
+
+def test_the_command_proves_compares_and_exits_1_when_a_guardrail_is_off(tmp_path):
+    proved = command(tmp_path, NOBODY, "verify", "--json", "--deny", "bash")
+    findings = [json.loads(line) for line in proved.stdout.splitlines()]
+    assert (proved.returncode, [f for f in findings if not f["held"]]) == (0, [])
+    looser_now = command(tmp_path, NOBODY, "verify", "--only", "refused call")
+    assert looser_now.returncode == 1
+    assert "bash destructive: deny before, ask now" in looser_now.stdout
+    assert command(tmp_path, NOBODY, "verify", "--only", "refused call", "--accept").returncode == 0
+    assert command(tmp_path, NOBODY, "verify", "--only", "refused call").returncode == 0

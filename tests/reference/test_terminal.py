@@ -1,0 +1,174 @@
+"""A person at a terminal: the chat on a pseudo-terminal, with and without the editor, and the demo."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from scripted import call, reply, text
+from test_cli import source
+from test_faces import HERE
+
+from reference_harness.events import Question
+from reference_harness.faces.question import choices, shown
+from reference_harness.records import Call
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\]?\d*[^\x07]?\x07?")
+
+
+class Screen:
+    """A command on a pseudo-terminal of its own."""
+
+    def __init__(self, state: Path, url: str, *arguments: str, editor: bool) -> None:
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(state), "HARNESS_STATE_DIR": str(state / "state"), "TERM": "xterm",
+            "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "k", "NO_COLOR": "1",
+        }  # fmt: skip
+        if not editor:
+            (state / "prompt_toolkit.py").write_text("raise ImportError('not installed')\n")
+            environment["PYTHONPATH"] = str(state)
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(HERE.parents[1])
+            os.execve(sys.executable, [sys.executable, "-m", "reference_harness", *arguments], environment)
+        self.text = ""
+
+    def type(self, words: str) -> None:
+        os.write(self._fd, words.encode())
+
+    def see(self, words: str, seconds: float = 10.0) -> None:
+        """Wait until the words stand on the screen, after all that was seen before."""
+        until = time.monotonic() + seconds
+        while words not in self.text:
+            assert time.monotonic() < until, f"{words!r} is not in {self.text!r}"
+            if select.select([self._fd], [], [], 0.1)[0]:
+                self._read()
+        self.text = self.text.partition(words)[2]
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:
+            data = b""
+        assert data, f"the terminal closed after {self.text!r}"
+        if b"\x1b[6n" in data:  # where is the cursor? asked by the editor
+            os.write(self._fd, b"\x1b[1;1R")
+        self.text += _ESCAPES.sub("", data.decode("utf-8", "replace")).replace("\r", "")
+
+    def end(self) -> int:
+        while True:
+            try:
+                if not os.read(self._fd, 65536):
+                    break
+            except OSError:
+                break
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def close(self) -> None:
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        os.close(self._fd)
+
+
+@pytest.mark.parametrize("editor", [False, True])
+def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, scripted, editor):
+    if editor:
+        pytest.importorskip("prompt_toolkit")
+    model = scripted(
+        reply(text("I will wipe. "), call("t1", "wipe", nonce="the\nwhole call \x1b[2J")),
+        reply(text("It is wiped.")), reply(call("t2", "mystery", nonce="b")), reply(text("Never seen.")),
+    )  # fmt: skip
+    screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=editor)
+    try:
+        screen.see("twice leaves")
+        time.sleep(0.5 if editor else 0)
+        screen.type("clean up\r")
+        screen.see("wipe wants to run  (destructive, from canary)")
+        screen.see("whole call \\u{1b}[2J")
+        screen.see("always would save")
+        screen.see("[N]ever")
+        screen.type("y\r")
+        screen.see("It is wiped.")
+        screen.see("2 requests")
+        screen.type("and now the mystery\r")
+        screen.see("[N]ever")
+        screen.type("\x03")
+        screen.see("cancelling")
+        screen.see("cancelled: mystery")
+        screen.type("/limit turns 3\r")
+        screen.see("3 of 3 requests")
+        screen.type("more\r")
+        screen.see("/limit turns N")
+        screen.type("\x03")
+        screen.see("again, or Ctrl-D, leaves")
+        screen.type("\x03")
+        screen.see("harness chat --resume")
+        assert screen.end() == 130
+    finally:
+        screen.close()
+    assert (tmp_path / "journal").read_text().startswith("wipe the\nwhole call")
+    assert "mystery" not in (tmp_path / "journal").read_text()
+
+
+def question(may_stand: bool = True, **arguments) -> Question:
+    return Question(Call("c", "write", arguments, "d"), "mine", "mutating", "tier:mutating", may_stand, again=False)
+
+
+def lines(asked: Question, cwd: Path) -> str:
+    return "\n".join(line for line, _ in shown(asked, str(cwd)))
+
+
+def test_an_edit_is_shown_as_a_diff_with_all_of_both_texts(tmp_path):
+    said = lines(
+        question(path="a.py", old_string="x = 1\nsame\n", new_string="x = 2\nsame\n", replace_all=True), tmp_path
+    )
+    assert "-x = 1" in said
+    assert "+x = 2" in said
+    assert " same" in said
+    assert "replace_all  true" in said
+
+
+def test_a_new_text_is_shown_against_the_file_as_it_is(tmp_path):
+    (tmp_path / "a.py").write_text("one\ntwo\n")
+    said = lines(question(path="a.py", content="one\nthree\n"), tmp_path)
+    assert "-two" in said
+    assert "+three" in said
+    assert "10 characters" in said
+
+
+def test_nothing_in_a_call_can_draw_outside_of_its_lines(tmp_path):
+    said = lines(question(command="ls\n╰\nAllowed.\r\x1b[A", other="x" * 5000), tmp_path)
+    assert "\x1b" not in said
+    assert "\r" not in said
+    assert "│   ╰" in said
+    assert "x" * 5000 in said
+
+
+def test_always_is_on_offer_only_where_it_could_hold():
+    assert set(choices(question())) == {"y", "a", "n", "N"}
+    assert set(choices(question(may_stand=False))) == {"y", "n", "N"}
+
+
+def test_the_demo_shows_approval_budget_crash_and_resume_offline(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-m", "reference_harness", "demo", "--fast"], cwd=HERE.parents[1], env=environment,
+                         capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    for seen in (
+        "(the demo answers: no)", "in the folder now: invoice-2025.txt, notes.txt", "the limit of 3 turns is reached",
+        "Now I am sure.", "ended with SIGKILL", "it was running pay", "in doubt", "every link of the chain fits",
+    ):  # fmt: skip
+        assert seen in ran.stdout
+    assert ran.stdout.count("payments that left: 1") == 2, "not paid twice"
+    assert not list(tmp_path.glob("harness-demo-*"))
