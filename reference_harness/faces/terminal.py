@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from reference_harness.budget import Budget
 from reference_harness.events import Event, Happened, Piece, Question
 from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.output import harmless, visible
@@ -109,9 +110,15 @@ def budget_line(session: Session) -> str:
     spent, limits = session.budget, session.limits
     parts = [
         _spent(f"{spent.turns:,}", limits.turns, " requests"), _spent(f"{spent.tokens:,}", limits.tokens, " tokens"),
-        _spent(f"${spent.cost:,.4f}", limits.cost, ""), _spent(f"{spent.time:,.1f}", limits.time, " s"),
+        _spent(_dollars(spent), limits.cost, ""), _spent(f"{spent.time:,.1f}", limits.time, " s"),
     ]  # fmt: skip
     return " · ".join(parts)
+
+
+def _dollars(spent: Budget) -> str:
+    """The cost as far as prices are known, and that it is not where they are not."""
+    unpriced = f" and {spent.unpriced:,} tokens without a known price" if spent.unpriced else ""
+    return f"${spent.cost:,.4f}{unpriced}" if spent.cost or not unpriced else f"{unpriced.removeprefix(' and ')}"
 
 
 def _spent(amount: str, limit: float | None, unit: str) -> str:
