@@ -117,8 +117,9 @@ def budget_line(session: Session) -> str:
 
 def _dollars(spent: Budget) -> str:
     """The cost as far as prices are known, and that it is not where they are not."""
-    unpriced = f" and {spent.unpriced:,} tokens without a known price" if spent.unpriced else ""
-    return f"${spent.cost:,.4f}{unpriced}" if spent.cost or not unpriced else f"{unpriced.removeprefix(' and ')}"
+    if not spent.unpriced:
+        return f"${spent.cost:,.4f}"
+    return f"${spent.cost:,.4f} and {spent.unpriced:,} tokens without a known price" if spent.cost else "no price known"
 
 
 def _spent(amount: str, limit: float | None, unit: str) -> str:
