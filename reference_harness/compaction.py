@@ -208,7 +208,8 @@ def ledger(session: Session, kept: set[str]) -> str:
 
 def pending(session: Session, kept: set[str]) -> str:
     """What is still to do: the last list of the tool `todo`."""
-    done = [view for view in session.workflow.calls.values() if view.call.tool == TODO and view.state == "done"]
+    called = [view for view in session.workflow.calls.values() if view.call.tool == TODO and view.state == "done"]
+    done = [view for view in called if view.call.arguments]  # without any, it only shows the list
     if not done or done[-1].call.id in kept:
         return ""
     return f"(The list of what is to do: {msgspec.json.encode(done[-1].call.arguments).decode()[:4000]})"

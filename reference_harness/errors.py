@@ -35,3 +35,7 @@ class LimitHit(HarnessFault):
         self.limit = limit
         self.allowed = allowed
         self.used = used
+
+
+class ToolFault(HarnessFault):
+    """A tool did nothing, and says why. The model is told."""

@@ -67,9 +67,15 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An event of the harness"} | made
 
 
+UNCONFINED = "There is no sandbox here: this command can use the network, and read and write all that you can."
+
+
 @dataclass(frozen=True)
 class Question:
-    """May this call run? `again`: an earlier process died before the answer took effect."""
+    """May this call run? `again`: an earlier process died before the answer took effect.
+
+    `sandboxed`: whether the programs that it starts are confined; None if it starts none of its own.
+    """
 
     call: Call
     source: str
@@ -78,6 +84,7 @@ class Question:
     may_stand: bool
     again: bool
     grant: str = ""  # the exact rules that an "always" would save, one a line
+    sandboxed: bool | None = None
     agent: str = "main"  # whose call it is: a child has a name and a session of its own
     session: str = ""
 

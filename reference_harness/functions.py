@@ -14,16 +14,10 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from reference_harness.errors import UsageFault
-from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, UNKNOWN, Source
+from reference_harness.registry import HINTS, UNKNOWN, Source
 from reference_harness.tools import ToolAnswer, bounded
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_HINTS: Mapping[str, Mapping[str, bool]] = {
-    READ_ONLY: {"readOnlyHint": True, "destructiveHint": False},
-    MUTATING: {"readOnlyHint": False, "destructiveHint": False},
-    DESTRUCTIVE: {"readOnlyHint": False, "destructiveHint": True},
-    UNKNOWN: {},
-}
 
 
 class Functions:
@@ -38,15 +32,15 @@ class Functions:
 
     def tool(self, risk: str = UNKNOWN, *, idempotent: bool = False) -> Callable[[_Function], _Function]:
         """Decorate a function to make it a tool. risk: read_only, mutating, destructive or unknown."""
-        if risk not in _HINTS:
-            raise UsageFault(f"unknown risk {risk!r}: known are {list(_HINTS)}")
+        if risk not in HINTS:
+            raise UsageFault(f"unknown risk {risk!r}: known are {list(HINTS)}")
 
         def add(function: _Function) -> _Function:
             name = function.__name__
             self._functions[name] = function
             told = {
                 "name": name, "description": inspect.getdoc(function) or "", "inputSchema": schema_of(function),
-                "annotations": {**_HINTS[risk], **({"idempotentHint": True} if idempotent else {})},
+                "annotations": {**HINTS[risk], **({"idempotentHint": True} if idempotent else {})},
             }  # fmt: skip
             self.listing = (*self.listing, told)
             return function

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property, partial
 
 import msgspec
 
-from reference_harness.registry import Registry, ToolInfo
-
-
-def spellings(tool: ToolInfo) -> tuple[str, ...]:
-    """Every name a pattern may call the tool by."""
-    return tool.name, f"{tool.source.name}__{tool.name}", f"mcp__{tool.source.name}__{tool.name}"
+from reference_harness.records import Call, Decision
+from reference_harness.registry import Registry, ToolInfo, spellings
 
 
 def matches(pattern: str, tool: ToolInfo) -> bool:
@@ -23,38 +20,77 @@ def matches(pattern: str, tool: ToolInfo) -> bool:
 
 @dataclass(frozen=True)
 class Pool:
-    """The tools offered, and the others with the reason. `wire` is the tools array of every request."""
+    """The tools offered, and the others with the reason."""
 
     tools: dict[str, ToolInfo]
     left_out: tuple[tuple[str, str], ...]
-    wire: bytes
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The tools array of every request."""
+        offered = [
+            {"name": t.name, "description": t.description, "input_schema": t.schema} for t in self.tools.values()
+        ]
+        return msgspec.json.encode(offered)
 
     def get(self, name: str) -> ToolInfo | None:
         """The offered tool of exactly this name."""
         return self.tools.get(name)
 
-
-def assemble(registry: Registry, exclude: Sequence[str]) -> Pool:
-    """Build the pool. A longer `exclude` never gives a larger one."""
-    tools: dict[str, ToolInfo] = {}
-    left_out = list(registry.refused)
-    for tool in registry.tools():
-        pattern = next((p for p in exclude if matches(p, tool)), None)
-        if pattern is None:
-            tools[tool.name] = tool
-        else:
-            left_out.append((tool.name, f"left out by the operator: {pattern}"))
-    return _pool(tools, left_out)
+    def reason(self, name: str) -> str:
+        """Why the tool of this name is left out; empty if it is not."""
+        return next((reason for tool, reason in self.left_out if tool == name), "")
 
 
-def narrow(pool: Pool, refuses: Callable[[ToolInfo], str]) -> Pool:
+Reason = Callable[[ToolInfo], str]  # why a tool is left out; empty if it is not
+
+
+def assemble(registry: Registry, exclude: Sequence[str] = (), *reasons: Reason) -> Pool:
+    """Build the pool. The first reason that is given counts. A longer `exclude` never gives a larger one."""
+    pool = Pool({tool.name: tool for tool in registry.tools()}, tuple(registry.refused))
+    every: list[Reason] = [partial(excluded, tuple(exclude)), *reasons]
+    for reason in every:
+        pool = narrow(pool, reason)
+    return pool
+
+
+def narrow(pool: Pool, refuses: Reason) -> Pool:
     """The pool without the tools for which `refuses` gives a reason."""
     reasons = {name: reason for name, tool in pool.tools.items() if (reason := refuses(tool))}
     if not reasons:
         return pool
-    return _pool({n: t for n, t in pool.tools.items() if n not in reasons}, [*pool.left_out, *reasons.items()])
+    kept = {name: tool for name, tool in pool.tools.items() if name not in reasons}
+    return Pool(kept, (*pool.left_out, *reasons.items()))
 
 
-def _pool(tools: dict[str, ToolInfo], left_out: Sequence[tuple[str, str]]) -> Pool:
-    offered = [{"name": t.name, "description": t.description, "input_schema": t.schema} for t in tools.values()]
-    return Pool(tools, tuple(left_out), msgspec.json.encode(offered))
+def excluded(patterns: Sequence[str], tool: ToolInfo) -> str:
+    """Why the operator's list leaves the tool out."""
+    pattern = next((p for p in patterns if matches(p, tool)), None)
+    return "" if pattern is None else f"left out by the operator: {pattern}"
+
+
+def denied(patterns: Sequence[str], tool: ToolInfo) -> str:
+    """Why a rule would refuse every call of the tool."""
+    pattern = next((p for p in patterns if matches(p, tool)), None)
+    return "" if pattern is None else f"denied by the operator: {pattern}"
+
+
+def not_enabled(enabled: Sequence[str], tool: ToolInfo) -> str:
+    """Why a tool that is off by default stays off."""
+    wanted = not tool.on_request or any(matches(p, tool) for p in enabled)
+    return "" if wanted else "off by default: name it in `enable`"
+
+
+def out_of_place(context: Collection[str], tool: ToolInfo) -> str:
+    """Why the tool cannot work where the session is."""
+    missing = [need for need in tool.needs if need not in context]
+    return f"it needs {' and '.join(missing)}, which is not here" if missing else ""
+
+
+def refusal(call: Call, reason: str, mode: str, agent: str) -> Decision:
+    """The decision on a call of a tool that the session has and the pool leaves out."""
+    return Decision(
+        call=call.id, tool=call.tool, digest=call.digest, verdict="deny", rule=f"pool:{reason}",
+        handler="automatic", who="policy", scope="once", because="the tool is left out of this session",
+        mode=mode, agent=agent,
+    )  # fmt: skip

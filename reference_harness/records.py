@@ -52,7 +52,7 @@ class Compaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Config(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the operator set for one session. The lists hold tool names (`exclude` also patterns)."""
+    """What the operator set for one session. The lists hold tool names (`exclude` and `enable` also patterns)."""
 
     limits: Limits = Limits()
     compaction: Compaction = Compaction()
@@ -61,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     ask: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     mode: str | None = None
+    enable: tuple[str, ...] = ()  # tools that are off by default
     pinned: tuple[str, ...] = ()  # facts that no compaction leaves out
     verifiers: tuple[str, ...] = ()  # what judges a finished turn: "agent", "command: pytest -q"
     handler: str | None = None  # who answers questions: interactive, swarm, coordinator:SESSION

@@ -7,21 +7,35 @@ plainly, or not by a source the operator trusts, is unknown, and unknown counts 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import msgspec
 
+from reference_harness.records import Decided, Decision, Entry, ToolsRegistered
 from reference_harness.transcript import WIRE_NAME
 
 READ_ONLY, MUTATING, DESTRUCTIVE, UNKNOWN = "read_only", "mutating", "destructive", "unknown"
+CHANGED = "definition:the tool is not what it was when this session first had it"
+BUILTIN, PLUGIN, SKILL = "builtin", "plugin", "skill"
+META = "reference-harness/"  # what a listing says in `_meta` under our own keys: tags, paths, needs, on_request
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+
+HINTS: Mapping[str, Mapping[str, bool]] = {  # how a risk is said
+    READ_ONLY: {"readOnlyHint": True, "destructiveHint": False},
+    MUTATING: {"readOnlyHint": False, "destructiveHint": False},
+    DESTRUCTIVE: {"readOnlyHint": False, "destructiveHint": True},
+    UNKNOWN: {},
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where tools come from: one MCP server. `origin` is its command or address: part of a tool's identity."""
+    """Where tools come from: the harness itself, the program around it, or one MCP server.
+
+    `origin` is a command or an address: part of a tool's identity.
+    """
 
     name: str
     origin: str
@@ -31,7 +45,10 @@ class Source:
 
 @dataclass(frozen=True)
 class ToolInfo:
-    """What is known of a tool before it ever runs. `digest` covers everything that defines it."""
+    """What is known of a tool before it ever runs, or is even loaded. `digest` covers everything that defines it.
+
+    `needs`: what must be there for it to be offered, as in `context`. `on_request`: the operator has to name it.
+    """
 
     name: str
     description: str
@@ -41,6 +58,16 @@ class ToolInfo:
     idempotent: bool
     digest: str
     paths: tuple[str, ...] = ()  # the arguments that are paths
+    tags: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    on_request: bool = False
+
+
+class AgentType(Protocol):
+    """What the registry has to know of an agent type."""
+
+    def refuses(self, tool: ToolInfo) -> str:
+        """Why agents of this type are not offered the tool; empty if they are."""
 
 
 def read_risk(annotations: Any, *, trusted: bool = True) -> str:
@@ -65,13 +92,26 @@ def describe(raw: Mapping[str, Any], source: Source) -> ToolInfo:
         raise ValueError("its name does not fit the model's interface")
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
         raise ValueError("its input schema is not of type object")
-    annotations = raw.get("annotations")
+    annotations, meta = raw.get("annotations"), raw.get("_meta")
+    own = meta if isinstance(meta, Mapping) else {}
     return ToolInfo(
         name=name, description=str(raw.get("description") or ""), schema=schema, source=source,
         risk=read_risk(annotations, trusted=source.trusted),
         idempotent=isinstance(annotations, Mapping) and annotations.get("idempotentHint") is True,
-        digest=digest_of({"tool": raw, "origin": source.origin, "trusted": source.trusted}),
+        digest=digest_of(_identity(raw, source)),
+        paths=_names(own, "paths"), tags=_names(own, "tags"), needs=_names(own, "needs"),
+        on_request=own.get(f"{META}on_request") is True,
     )  # fmt: skip
+
+
+def _identity(raw: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    identity = {"tool": raw, "origin": source.origin, "trusted": source.trusted}
+    return identity if source.tier == PLUGIN else identity | {"tier": source.tier}
+
+
+def _names(meta: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    given = meta.get(META + key)
+    return tuple(name for name in given if isinstance(name, str)) if isinstance(given, (list, tuple)) else ()
 
 
 def digest_of(value: Any) -> str:
@@ -79,11 +119,22 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
 
 
+def spellings(tool: ToolInfo) -> tuple[str, ...]:
+    """Every name a pattern may call the tool by."""
+    return tool.name, f"{tool.source.name}__{tool.name}", f"mcp__{tool.source.name}__{tool.name}"
+
+
+def _folded(name: str) -> str:
+    """One form for names that a person, or a pattern, could take for one another."""
+    return name.casefold().replace("-", "_")
+
+
 class Registry:
-    """The tools of one session by name. The first holder of a name keeps it."""
+    """The tools of one session by name. The first holder of a name, and of all it may be called, keeps it."""
 
     def __init__(self) -> None:
         self._tools: dict[str, ToolInfo] = {}
+        self._held: dict[str, ToolInfo] = {}  # folded spelling -> holder
         self.refused: list[tuple[str, str]] = []  # (tool, reason)
 
     def add(self, raw: Mapping[str, Any], source: Source) -> None:
@@ -94,22 +145,73 @@ class Registry:
         except ValueError as why:
             self.refused.append((name, f"{source.name}: {why}"))
             return
-        holder = self._tools.get(tool.name)
-        if holder is None:
-            self._tools[tool.name] = tool
-        else:
-            self.refused.append((name, f"duplicate name: {holder.source.name} has it, {source.name} is refused"))
+        if reason := self._collision(tool):
+            self.refused.append((name, reason))
+            return
+        self._tools[tool.name] = tool
+        self._held.update((_folded(spelling), tool) for spelling in spellings(tool))
+
+    def _collision(self, tool: ToolInfo) -> str:
+        source = tool.source.name
+        if holder := self._tools.get(tool.name):
+            return f"duplicate name: {holder.source.name} has it, {source} is refused"
+        held = (self._held.get(_folded(spelling)) for spelling in spellings(tool))
+        if holder := next((each for each in held if each), None):
+            return f"its name could be taken for {holder.name} of {holder.source.name}, {source} is refused"
+        return ""
 
     def drop(self, source: str) -> None:
-        """Forget the tools of a source that died."""
+        """Forget the tools of a source that died. Its names stay taken: nobody else answers to them."""
         self._tools = {name: tool for name, tool in self._tools.items() if tool.source.name != source}
 
     def get(self, name: str) -> ToolInfo | None:
         """The tool of exactly this name."""
         return self._tools.get(name)
 
-    def tools(self, risk: str | None = None, source: str | None = None) -> Iterable[ToolInfo]:
-        """All tools in order of registration, filtered."""
+    def tools(
+        self, risk: str | None = None, source: str | None = None, *, tag: str | None = None,
+        agent: AgentType | None = None, context: Collection[str] | None = None,
+    ) -> Iterable[ToolInfo]:  # fmt: skip
+        """All tools in order of registration, filtered. `context`: what is there; without it, needs do not matter."""
         for tool in self._tools.values():
-            if risk in (None, tool.risk) and source in (None, tool.source.name):
+            if (
+                risk in (None, tool.risk)
+                and source in (None, tool.source.name)
+                and (tag is None or tag in tool.tags)
+                and (agent is None or not agent.refuses(tool))
+                and (context is None or set(tool.needs) <= set(context))
+            ):
                 yield tool
+
+
+@dataclass
+class Definitions:
+    """A fold that pins what each tool was when a session first had it.
+
+    `changed`: tools of other tiers than ours that are no longer that, and that no person has allowed since.
+    """
+
+    pinned: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> None:
+        """Take the next entry."""
+        record = entry.record
+        if type(record) is ToolsRegistered:
+            for note in record.tools:
+                self._see(note.name, note.digest, note.tier)
+        elif type(record) is Decided and self.changed:
+            self._judged(record.decision)
+
+    def _judged(self, decision: Decision) -> None:
+        allowed = decision.verdict == "allow" and decision.handler != "automatic"
+        if allowed and (digest := self.changed.pop(decision.tool, None)):
+            self.pinned[decision.tool] = digest
+
+    def _see(self, name: str, digest: str, tier: str) -> None:
+        known = self.pinned.setdefault(name, digest)
+        if known == digest or tier == BUILTIN:  # ours changes when the operator installs another version
+            self.changed.pop(name, None)
+            self.pinned[name] = digest
+        else:
+            self.changed[name] = digest

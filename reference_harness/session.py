@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from reference_harness import blackbox, compaction, ending, handlers, loop, verifiers, waits
+from reference_harness import blackbox, builtin, compaction, ending, handlers, loop, verifiers, waits
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
@@ -21,8 +22,9 @@ from reference_harness.ground import Ground
 from reference_harness.journal import Fold, Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
+from reference_harness.permissions import never
 from reference_harness.policy import Policy
-from reference_harness.pool import Pool, assemble
+from reference_harness.pool import Pool, Reason, assemble, denied, not_enabled, out_of_place
 from reference_harness.prices import refuse_unpriced
 from reference_harness.records import (
     Call,
@@ -42,7 +44,7 @@ from reference_harness.records import (
     ToolNote,
     ToolsRegistered,
 )  # fmt: skip
-from reference_harness.registry import Registry
+from reference_harness.registry import Definitions, Registry
 from reference_harness.retries import Retries
 from reference_harness.settings import Settings, merge
 from reference_harness.sources import ToolSource
@@ -53,6 +55,7 @@ from reference_harness.turn import Turn
 from reference_harness.verification import Watch
 from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, STILL_WAITING, TIMED_OUT
 from reference_harness.workflow import CallView, Workflow
+from reference_harness.workspace import Workspace
 
 
 class Session:
@@ -67,8 +70,9 @@ class Session:
         self.client: Client = Silent()
         self.transcript, self.settings, self.workflow = Transcript(), Settings(), Workflow()
         self.budget, self.attempts = Budget(model.name), compaction.Attempts()
-        self.watch = Watch(self.workflow)
+        self.watch, self.definitions = Watch(self.workflow), Definitions()
         folds: list[Fold] = [self.transcript, self.settings, self.workflow, self.budget, self.attempts, self.watch]
+        folds.append(self.definitions)
         self.journal = Journal(store, id_, folds)
         self.journal.publish = lambda entry: self.client.show(Happened(entry, session=id_))
         self.registry = Registry()
@@ -114,7 +118,7 @@ class Session:
         child = Session(id_, self.store, self.store.lease(id_), self.model, self.retries)
         child.parent, child.registry = self, self.registry
         child.journal.follow(Upward(child, self))
-        child._connections = {**self._connections, Agents.name: Agents(child)}
+        child._connections = self._connections | {source.name: source for source in child._own_sources()}
         return child
 
     def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
@@ -237,6 +241,7 @@ class Session:
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""
         self.journal.note(self.configured(given))
+        self.assemble_pool()
         self.journal.commit(*guarded(self))
 
     def configured(self, given: Any) -> Configured:
@@ -269,12 +274,15 @@ class Session:
     # -- tools ---------------------------------------------------------------------------------------------------
 
     async def connect(self, servers: Sequence[Server | ToolSource], clients: HttpClients) -> None:
-        """Open the tool sources and assemble the pool; what fails is on record and left out."""
-        names = [Agents.name, *(server.name for server in servers)]
+        """Open the tool sources and assemble the pool; what fails is on record and left out.
+
+        Ours come first: a name that two sources give is the first one's.
+        """
+        made = self._own_sources()
+        made += [Connection(s, self.settings.cwd, clients) if isinstance(s, Server) else s for s in servers]
+        names = [source.name for source in made]
         if len(set(names)) != len(names):
             raise UsageFault(f"two tool sources have one name: {sorted(names)}")
-        made: list[ToolSource] = [Agents(self)]
-        made += [Connection(s, self.settings.cwd, clients) if isinstance(s, Server) else s for s in servers]
         self._connections = {source.name: source for source in made}
         await asyncio.gather(*(connection.open() for connection in self._connections.values()))
         for connection in self._connections.values():
@@ -289,16 +297,27 @@ class Session:
         self.journal.note(ToolsRegistered(notes))
         self.assemble_pool()
 
+    def _own_sources(self) -> list[ToolSource]:
+        """The sources that are the harness's own."""
+        workspace = Workspace(self.settings.cwd or "/", self.protected, self.workflow.last)
+        return [builtin.source(workspace), Agents(self)]
+
     def assemble_pool(self) -> None:
         """Build the pool anew and note it with the reasons."""
-        self.pool = pool_for(self, assemble(self.registry, self.settings.config.exclude))
+        settings, config = self.settings, self.settings.config
+        ground = Ground(config, settings.policy, settings.mode, cwd=settings.cwd or "/", protected=self.protected)
+        reasons: list[Reason] = [
+            partial(not_enabled, config.enable), partial(out_of_place, builtin.context(settings.cwd)),
+            partial(denied, config.deny), partial(never, ground=ground),
+        ]  # fmt: skip
+        self.pool = pool_for(self, assemble(self.registry, config.exclude, *reasons))
         self.journal.note(PoolAssembled(tuple(self.pool.tools), self.pool.left_out))
 
     async def run_tool(self, call: Call, seconds: float) -> ToolAnswer:
         """Run a call of the pool within its time limit."""
         tool = self.pool.get(call.tool)
-        if tool is None:  # its source died after the decision
-            return ToolAnswer("not run: the tool's server is gone", is_error=True)
+        if tool is None:  # its source died after the decision, or it was left out since
+            return ToolAnswer("not run: the tool is no longer offered", is_error=True)
         source = tool.source.name
         connection = self._connections[source]
         try:

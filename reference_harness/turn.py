@@ -7,14 +7,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reference_harness import compaction, handlers, verifiers, waits
+from reference_harness import compaction, handlers, sandbox, verifiers, waits
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
 from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, still_holds
+from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
+    Call,
     Closed,
     Decided,
     Finished,
@@ -26,13 +28,14 @@ from reference_harness.records import (
     TurnEnded,
     Usage,
 )  # fmt: skip
-from reference_harness.registry import READ_ONLY, ToolInfo
+from reference_harness.registry import CHANGED, READ_ONLY, ToolInfo
 from reference_harness.tools import misfit, time_limit
 from reference_harness.usage import settle_usage
 from reference_harness.words import (
     CANCELLED,
     DOUBT_CANCELLED,
     DOUBT_CRASHED,
+    LEFT_OUT,
     LIMIT,
     REFUSED,
     REPEATED,
@@ -83,10 +86,19 @@ class Turn:
             return "failed", call.defect
         tool = self.session.pool.get(call.tool)
         if tool is None:
-            return "failed", UNKNOWN.format(tool=_visible(call.tool)[:200])
+            return self._not_offered(call)
         if problem := misfit(tool, call.arguments):
             return "failed", f"not run: the arguments do not fit: {problem}"
         return None
+
+    def _not_offered(self, call: Call) -> tuple[str, str]:
+        """A tool that is left out is refused on the record; a name that is no tool is only told."""
+        session = self.session
+        reason = session.pool.reason(call.tool) if session.registry.get(call.tool) else ""
+        if not reason:
+            return "failed", UNKNOWN.format(tool=_visible(call.tool)[:200])
+        self.journal.note(Decided(refusal(call, reason, session.settings.mode, session.agent)))
+        return "refused", LEFT_OUT.format(tool=call.tool)
 
     def _may_run_again(self, view: CallView) -> bool:
         """Whether a call that a crash cut short may simply be made again: its tool says that twice is once."""
@@ -113,7 +125,10 @@ class Turn:
         ruling = self._ruling(view, tool)
         if ruling.verdict is Verdict.ASK:
             grant = ruling.grant
-            question = Question(call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant)
+            question = Question(
+                call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant,
+                await sandbox.confines(tool),
+            )  # fmt: skip
             answer = await self._ask(question)
             if answer.verdict == "allow" and (
                 changed := still_holds(call, ruling, judge(tool, call, session.ground(view)))
@@ -130,8 +145,10 @@ class Turn:
         return decision.verdict == "allow"
 
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
-        """What the rules say; and equal calls in a row are asked about, however they are allowed."""
+        """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
         ruling = judge(tool, view.call, self.session.ground(view))
+        if ruling.verdict is Verdict.ALLOW and tool.name in self.session.definitions.changed:
+            return replace(ruling, verdict=Verdict.ASK, rule=CHANGED, grant="")
         if ruling.verdict is Verdict.ALLOW and (row := self._too_often(view)):
             return replace(ruling, verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
         return ruling

@@ -13,6 +13,7 @@ DOUBT_CRASHED = (
 NEVER_STARTED = "not run: never started. The session was interrupted before this call began, and the user went on."
 LIMIT = "not run: the limit of {limit} is reached, so this call was not started."
 UNKNOWN = "not run: there is no tool named {tool} in this session."
+LEFT_OUT = "refused: the tool {tool} is not offered in this session, and this call did not run."
 REFUSAL = "not run: the reply that asked for it ended in a refusal."
 CUT = "not run: its arguments were cut off or are not valid JSON. Send the call again, whole."
 CUT_BY_LENGTH = "not run: the reply hit its length limit in this call, so its arguments may be cut off."

@@ -104,6 +104,11 @@ class Workflow:
         cut = ended is not None and (ended.reason in ("error", "waiting") or bool(ended.limit))
         return self.turn_open or cut
 
+    def last(self, tool: str, argument: str) -> Any:
+        """The value of an argument in the last call of a tool that had it and succeeded; None if there is none."""
+        calls = (view for view in reversed(self.calls.values()) if view.call.tool == tool and view.state == DONE)
+        return next((view.call.arguments[argument] for view in calls if argument in view.call.arguments), None)
+
     def doubtful(self, tool: str, digest: str, but: str = "") -> bool:
         """Whether an equal call, other than the one with the id `but`, may already have had its effect unseen."""
         return bool(self._doubts.get((tool, digest), set()) - {but})

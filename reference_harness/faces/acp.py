@@ -184,10 +184,11 @@ class HarnessAgent:
         return answer | ({"note": "a turn is running: compaction comes before its next request"} if busy else {})
 
     async def _ext_tools(self, params: dict[str, Any]) -> dict[str, Any]:
-        found = self._session(params).registry.tools(params.get("risk"), params.get("source"))
+        found = self._session(params).registry.tools(params.get("risk"), params.get("source"), tag=params.get("tag"))
         return {"tools": [
             {"name": t.name, "description": t.description, "source": t.source.name, "risk": t.risk,
-             "idempotent": t.idempotent, "digest": t.digest} for t in found
+             "idempotent": t.idempotent, "digest": t.digest, "tier": t.source.tier, "tags": t.tags, "paths": t.paths}
+            for t in found
         ]}  # fmt: skip
 
     async def _ext_pool(self, params: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from acp import schema
 
-from reference_harness.events import Event, Happened, Piece, Question
+from reference_harness.events import UNCONFINED, Event, Happened, Piece, Question
 from reference_harness.permissions import Answer
 from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
 from reference_harness.workflow import CallView
@@ -92,15 +92,23 @@ def _progress(id_: str, status: Any, text: str = "", *, in_doubt: bool = False) 
 
 def asked_call(question: Question) -> schema.ToolCallUpdate:
     """The call as the approver sees it: whole, tool and arguments."""
-    meta = {"tool": question.call.tool, "source": question.source, "risk": question.risk, "rule": question.rule}
+    meta: dict[str, Any] = {
+        "tool": question.call.tool, "source": question.source, "risk": question.risk, "rule": question.rule,
+    }  # fmt: skip
+    meta |= {} if question.sandboxed is None else {"sandboxed": question.sandboxed}
     meta |= {"grant": question.grant} if question.grant else {}
     if question.session:  # a child of this session asks
         meta |= {"agent": question.agent, "childSession": question.session}
     return schema.ToolCallUpdate(
         tool_call_id=question.call.id, title=title(question.call), kind="other", status="pending",
-        raw_input=question.call.arguments,
+        raw_input=question.call.arguments, content=_unconfined() if question.sandboxed is False else None,
         field_meta={"conformance": meta | ({"again": True} if question.again else {})},
     )  # fmt: skip
+
+
+def _unconfined() -> list[Any]:
+    shown = schema.TextContentBlock(type="text", text=UNCONFINED)
+    return [schema.ContentToolCallContent(type="content", content=shown)]
 
 
 def options(question: Question) -> list[schema.PermissionOption]:

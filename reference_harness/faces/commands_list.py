@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
     tools = options.command(commands, "tools", _tools, "list what tool sources offer, without running anything")
     tools.add_argument("--risk", choices=("read_only", "mutating", "destructive", "unknown"))
     tools.add_argument("--source", metavar="NAME")
+    tools.add_argument("--tag", metavar="TAG")
     options.add_session(tools)
     agents = options.command(commands, "agents", _agents, "list the agent types")
     for parser in (sessions, tools, agents):
@@ -94,9 +95,9 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
         left_out = dict(session.pool.left_out)
         rows = [
             {"name": t.name, "source": t.source.name, "risk": t.risk, "idempotent": t.idempotent,
-             "description": t.description,
+             "tier": t.source.tier, "tags": t.tags, "paths": t.paths, "description": t.description,
              "offered": "yes" if t.name in session.pool.tools else left_out.get(t.name, "no")}
-            for t in session.registry.tools(given.risk, given.source)
+            for t in session.registry.tools(given.risk, given.source, tag=given.tag)
         ]  # fmt: skip
         rows += [{"name": "", "source": name, "offered": reason} for name, reason in session.lost_sources().items()]
         await harness.close()

@@ -17,7 +17,7 @@ LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
     "turns": (int, "model requests"), "tokens": (int, "tokens"), "calls": (int, "tool calls"),
     "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
 }  # fmt: skip
-RULES = ("allow", "ask", "deny", "exclude")
+RULES = ("allow", "ask", "deny", "exclude", "enable")
 
 
 def command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:

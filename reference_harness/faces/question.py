@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reference_harness.events import Question
+from reference_harness.events import UNCONFINED, Question
 from reference_harness.faces.output import visible
 from reference_harness.permissions import Answer
 
@@ -42,6 +42,8 @@ def shown(question: Question, cwd: str) -> Iterator[Line]:
             yield from _argument(name, value)
     for line in changes.lines:
         yield f"│   {visible(line, _KEPT)}", {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
+    if question.sandboxed is False:
+        yield f"│ {UNCONFINED}", "red"
     yield f"│ asks because of  {visible(question.rule)}", "dim"
     if question.may_stand:
         grant = getattr(question, "grant", "") or f"allow {call.tool} from {question.source}, in this session"

@@ -119,7 +119,7 @@ async def _malformed(stage: Stage, reply: Reply, word: str) -> str:
     async with stage.session(reply, more={"allow": ["probe_*"]}, client=Approver("allow")) as session:
         await session.prompt("go")
         must(not stage.ran, f"ran: {stage.ran}")
-        must(word in told(session), f"the model was told: {told(session)}")
+        must(word in told(session) or "not offered" in told(session), f"the model was told: {told(session)}")
         return "did not run, and the model was told why"
 
 

@@ -50,18 +50,13 @@ def test_it_comes_after_so_many_requests_and_keeps_what_must_not_be_lost(house, 
 
 
 def test_the_list_of_what_is_to_do_is_kept_as_it_is(house, tmp_path, tools, scripted, run):
-    from scripted import SCHEMA
-
-    tools.tools.append(
-        {"name": "todo", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True, "destructiveHint": False}}
-    )
-    model = scripted(
-        *talk("todo", "todo", "look", "look", "look"), reply(text("done")), summary=(reply(text("short")),)
-    )
+    steps = [reply(text(WORDS), call(f"s{i}", "todo", items=[{"step": f"n{i}", "state": "open"}])) for i in (0, 1)]
+    seen = reply(text(WORDS), call("s2", "todo"))
+    model = scripted(*steps, seen, *talk("look", "look", "look"), reply(text("done")), summary=(reply(text("short")),))
 
     async def story():
         harness = house(model)
-        session, _ = await opened(harness, tmp_path, compaction={"turns": 5, "keep_last": 1})
+        session, _ = await opened(harness, tmp_path, compaction={"turns": 6, "keep_last": 1})
         await session.prompt("go")
         await harness.close()
 

@@ -16,7 +16,7 @@ from reference_harness.errors import StoreFault
 from reference_harness.fingerprint import Guards, looser, table
 from reference_harness.guardrails import Golden, stage
 from reference_harness.life_records import Guarded
-from reference_harness.permissions import Verdict
+from reference_harness.permissions import Ruling, Verdict
 from reference_harness.policy import EMPTY, parse
 from reference_harness.records import Config, Limits, Resumed
 from reference_harness.workflow import Workflow
@@ -59,7 +59,7 @@ def test_an_allow_that_covers_everything_is_named():
 
 
 def allow_all(*_arguments, **_more):
-    return Verdict.ALLOW, "sabotage"
+    return Ruling(Verdict.ALLOW, "sabotage")
 
 
 def keep_running(self, _record, _seq) -> None:
@@ -75,7 +75,7 @@ FORGETFUL = {**Workflow._TAKES, Resumed: keep_running}
 @pytest.mark.parametrize(
     ("where", "name", "replacement", "guardrail"),
     [
-        (turn, "judge", allow_all, "a deny is stronger than an allow and than any approver"),
+        (turn, "judge", allow_all, "a destructive call does not run without an approval"),
         (turn, "misfit", lambda *_: "", "arguments that do not fit the tool's schema do not reach it"),
         (calls, "CUT_BY_LENGTH", "", "the last call of a reply that hit its length limit does not run"),
         (Budget, "allow_request", lambda *_more, **_named: 1000, "the limit of turns stops the run, and a further prompt does not get past it"),

@@ -1,0 +1,66 @@
+"""Searching files by name and by content, in a process that can be stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reference_harness.builtin.processes import Ended, Kept, run
+from reference_harness.errors import ToolFault
+from reference_harness.tools import time_limit
+from reference_harness.workspace import UNUSABLE, Workspace, why
+
+FOUND = 500  # lines of one answer
+SECONDS = 60.0
+_BYTES = 90_000  # of one answer
+_WALKER = str(Path(__file__).with_name("walker.py"))
+
+
+async def glob(arguments: Mapping[str, Any], workspace: Workspace) -> str:
+    """Paths of files that a glob fits."""
+    pattern = arguments["pattern"]
+    if pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+        raise ToolFault("the pattern is about what lies below `path`: it may not begin with / or hold ..")
+    return await _search(arguments, workspace, {"what": "glob", "pattern": pattern})
+
+
+async def grep(arguments: Mapping[str, Any], workspace: Workspace) -> str:
+    """Lines that a regular expression fits."""
+    job = {
+        "what": "grep", "pattern": arguments["pattern"], "files": arguments.get("files", ""),
+        "ignore_case": arguments.get("ignore_case", False), "around": arguments.get("around", 0),
+        "only_names": arguments.get("only_names", False),
+    }  # fmt: skip
+    return await _search(arguments, workspace, job)
+
+
+async def _search(arguments: Mapping[str, Any], workspace: Workspace, job: dict[str, Any]) -> str:
+    root = workspace.resolve(arguments.get("path"))
+    if not root.exists():
+        raise ToolFault(f"{workspace.shown(root)} is not there")
+    job |= {"root": str(root), "protected": list(workspace.protected), "everything": arguments.get("everything", False)}
+    argv = [sys.executable, "-I", "-S", "-X", "utf8", _WALKER, msgspec.json.encode(job).decode()]
+    seconds = min(SECONDS, 0.95 * time_limit())
+    try:
+        ended = await run(argv, "/", {}, seconds, Kept(_BYTES, 0), most=_BYTES)
+    except UNUSABLE as error:
+        raise ToolFault(f"the search could not be started: {why(error)}") from error
+    return _told(ended, workspace)
+
+
+def _told(ended: Ended, workspace: Workspace) -> str:
+    if ended.code:
+        raise ToolFault(ended.output.strip() or f"the search ended with exit code {ended.code}")
+    body, _, passed = ended.output.partition("\0")
+    lines = body.splitlines()
+    prefix = os.path.realpath(workspace.folder).rstrip("/") + "/"
+    shown = [line.removeprefix(prefix) for line in lines[:FOUND]]
+    notes = [f"{len(lines) - FOUND} more lines"] if len(lines) > FOUND else []
+    notes += [f"not all: {ended.stopped}; ask for less"] if ended.stopped else []
+    notes += [f"left out: {passed}"] if passed else []
+    return "\n".join(shown or ["nothing found"]) + (f"\n({'; '.join(notes)})" if notes else "")

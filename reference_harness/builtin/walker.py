@@ -1,0 +1,140 @@
+"""Searches files in a process of its own, so that a pattern that never ends can be stopped by killing it.
+
+Started by `search` with one JSON object as its argument; writes lines on stdout. It needs nothing but the standard
+library, follows no link, and enters none of the folders it is told to leave alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+JUNK = frozenset({
+    ".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".nox", ".mypy_cache",
+    ".pytest_cache", ".ruff_cache", ".hypothesis", ".gradle", ".terraform",
+})  # fmt: skip
+LARGEST = 20_000_000  # bytes of a file that is searched
+LINE = 400  # characters of a line that is shown
+
+
+def walk(job: dict[str, Any], passed: set[str]) -> Iterator[tuple[str, str]]:
+    """(path, path below the root) of every file, in order; what is passed over is noted by name."""
+    root, own = job["root"], tuple(job["protected"])
+    if os.path.isfile(root):  # noqa: PTH113 - strings in, strings out, for every file of a tree
+        yield root, os.path.basename(root)  # noqa: PTH119 - as above
+        return
+    for folder, folders, files in os.walk(root, followlinks=False):
+        below = os.path.relpath(folder, root)
+        if not job["everything"]:
+            passed.update(JUNK.intersection(folders))
+            folders[:] = [name for name in folders if name not in JUNK]
+        folders[:] = sorted(name for name in folders if not is_own(os.path.join(folder, name), own))  # noqa: PTH118
+        for name in sorted(files):
+            path = os.path.join(folder, name)  # noqa: PTH118 - as above
+            if not is_own(path, own):
+                yield path, name if below == "." else f"{below}/{name}"
+
+
+def is_own(path: str, own: tuple[str, ...]) -> bool:
+    """Whether a path is one of the harness's own."""
+    return any(path == folder or path.startswith(folder + "/") for folder in own)
+
+
+def as_expression(glob: str) -> re.Pattern[str]:
+    """A glob over paths below the root: `**` crosses folders, `{a,b}` is either. Without a slash it is about names."""
+    whole = glob if "/" in glob else f"**/{glob}"
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|\{[^{}]*\})", whole.removeprefix("./"))
+    return re.compile("".join(map(_piece, pieces)) + r"\Z", re.DOTALL)
+
+
+def _piece(piece: str) -> str:
+    fixed = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    if piece in fixed:
+        return fixed[piece]
+    if piece.startswith("["):
+        return piece.replace("[!", "[^", 1).replace("\\", "\\\\")
+    if piece.startswith("{") and piece.endswith("}"):
+        return (
+            "(?:" + "|".join("".join(map(_piece, re.split(r"(\*|\?)", each))) for each in piece[1:-1].split(",")) + ")"
+        )
+    return re.escape(piece)
+
+
+def glob(job: dict[str, Any], passed: set[str]) -> Iterator[str]:
+    """Files whose path below the root fits."""
+    pattern = as_expression(job["pattern"])
+    return (path for path, below in walk(job, passed) if pattern.match(below))
+
+
+def grep(job: dict[str, Any], passed: set[str]) -> Iterator[str]:
+    """Lines that fit, as path:number:text, with lines around them as path-number-text."""
+    flags = re.MULTILINE | (re.IGNORECASE if job["ignore_case"] else 0)
+    pattern = re.compile(job["pattern"], flags)
+    files = as_expression(job["files"]) if job["files"] else None
+    for path, below in walk(job, passed):
+        if files and not files.match(below):
+            continue
+        text = _text(path)
+        if text is None:
+            continue
+        if not job["only_names"]:
+            yield from _matches(path, text, pattern, job["around"])
+        elif pattern.search(text):
+            yield path
+
+
+def _text(path: str) -> str | None:
+    """The text of a regular file that is not too large; None for any other."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if os.fstat(descriptor).st_size > LARGEST:
+                return None
+            data = file.read(LARGEST)
+    except (OSError, ValueError):
+        return None
+    return None if b"\0" in data[:8192] else data.decode("utf-8", "replace")
+
+
+def _matches(path: str, text: str, pattern: re.Pattern[str], around: int) -> Iterator[str]:
+    found = pattern.search(text)
+    if found is None:
+        return
+    lines = text.split("\n")
+    number, start, last = 0, 0, -1  # the line at `number` begins at `start`; `last` was shown last
+    while found is not None:
+        while start + len(lines[number]) < found.start():
+            start += len(lines[number]) + 1
+            number += 1
+        if around and last >= 0 and number - around > last + 1:
+            yield "--"
+        for here in range(max(number - around, last + 1), min(number + around, len(lines) - 1) + 1):
+            sign = ":" if here == number or pattern.search(lines[here]) else "-"
+            yield f"{path}{sign}{here + 1}{sign}{lines[here].rstrip()[:LINE]}"
+            last = here
+        after = max(start + len(lines[number]) + 1, found.end())
+        if after > len(text) or (after == len(text) and not lines[-1]):
+            return
+        found = pattern.search(text, after)
+
+
+def main() -> None:
+    """Do one job. A pattern that is none is told, with exit code 2."""
+    job = json.loads(sys.argv[1])
+    passed: set[str] = set()
+    try:
+        for line in {"glob": glob, "grep": grep}[job["what"]](job, passed):
+            sys.stdout.buffer.write(line.encode("utf-8", "replace").replace(b"\n", b"\\n") + b"\n")
+    except re.error as error:
+        sys.stdout.write(f"the pattern cannot be used: {error}")
+        sys.exit(2)
+    if passed:
+        sys.stdout.buffer.write(b"\0" + ", ".join(sorted(passed)).encode())
+
+
+if __name__ == "__main__":
+    main()
