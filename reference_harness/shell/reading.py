@@ -167,6 +167,8 @@ class _Walk:
             self.reading.doubt(f"{node.type.replace('_', ' ')} is not understood", opaque=node.is_error)
         if node.type in ("while_statement", "for_statement"):
             self.reading.looped = True
+            if node.children[0].type == "select":
+                self.reading.doubt("select asks whoever is at the terminal")
 
     def _command(self, node: Node) -> None:
         words = [read_word(child) for child in _fields(node, "name", "argument")]

@@ -14,9 +14,11 @@ import asyncio
 import gc
 import os
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from loops import Bare, Reference, model
+from peers import PEERS
 
 LOOPS: Mapping[str, Any] = {"bare create": Bare("create"), "bare stream": Bare("stream"), "reference": Reference()}
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -203,3 +206,43 @@ def test_resume_of_a_long_session(tmp_path: Path) -> None:
     print(f"\n  resume of {len(lines)} records: {statistics.median(whole):.2f} s, {statistics.median(ratios):.2f} of "
           f"json.loads + sha256 (read and verified alone {statistics.median(reads):.2f})")  # fmt: skip
     store.close()
+
+
+@contextmanager
+def peer(name: str, url: str, environments: Path) -> Iterator[Callable[[int], float]]:
+    """A library in its environment (made if it is not there); call with a number of turns, get milliseconds a turn."""
+    python = environments / name / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", environments / name], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PEERS[name]], check=True, capture_output=True)
+    process = subprocess.Popen([python, Path(__file__).with_name("peers.py"), name, url], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+    assert process.stdin and process.stdout
+
+    def measured(turns: int) -> float:
+        process.stdin.write(f"{turns}\n")
+        process.stdin.flush()
+        told = next(line for line in iter(process.stdout.readline, "") if line.startswith("spent "))
+        return float(told.split()[1])
+
+    try:
+        yield measured
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif("BENCH_PEERS" not in os.environ, reason="set BENCH_PEERS to the folder for the peers' environments")
+def test_a_turn_beside_other_libraries(tmp_path: Path) -> None:
+    environments = Path(os.environ["BENCH_PEERS"]).resolve()
+    found: dict[str, list[float]] = {}
+    with model() as url, ExitStack() as stack:
+        peers = {name: stack.enter_context(peer(name, url, environments)) for name in PEERS}
+        for n in range(ROUNDS):
+            for name, loop in LOOPS.items():
+                found.setdefault(name, []).append(asyncio.run(a_round(loop, url, tmp_path / f"{n}", TURNS)))
+            for name, measured in peers.items():
+                found.setdefault(name, []).append(measured(TURNS))
+    print(f"\n{TURNS} turns, {ROUNDS} rounds, machine load {os.getloadavg()[0]:.1f}")
+    for name, values in found.items():
+        shown(name, values, found["bare create"])

@@ -57,6 +57,15 @@ def test_the_folders_of_the_harness_stay_shut_whatever_allows(bench):
     assert judge(foreign, call("put", text="no path at all"), ground).verdict.name == "ALLOW"
 
 
+def test_another_name_of_a_protected_file_is_that_file(bench, tmp_path):
+    kept = tmp_path / "policy.toml"
+    kept.touch()
+    os.link(kept, bench.workspace / "innocent.txt")
+    ground = Ground(cwd=str(bench.workspace), protected=(str(kept),))
+    assert (at(bench, WRITE, "innocent.txt", ground), at(bench, WRITE, "a.txt", ground)) == ("DENY", "ASK")
+    assert bench.shell("echo x > innocent.txt", ground).verdict.name == "DENY"
+
+
 @pytest.mark.parametrize("path", ["secret/a", "sub/../secret/a", "SECRET/a", "link", "sub/link/a"])
 def test_a_path_denied_to_one_tool_is_denied_to_all(bench, path):
     (bench.workspace / "secret").mkdir()
