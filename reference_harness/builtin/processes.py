@@ -64,25 +64,28 @@ async def run(
             )  # fmt: skip
         finally:
             os.close(write)
-        stopped, left = "", False
+        stopped, left, transport = "", False, None
         try:
             async with asyncio.timeout(seconds):
-                left = await _watch(process, await _reader(output), kept, most)
+                transport, reader = await _reader(output)
+                left = await _watch(process, reader, kept, most)
         except TimeoutError:
             stopped = f"it did not end within {seconds:g} seconds"
         finally:
             kill_group(process.pid)
+            if transport is not None:
+                transport.close()
             code = await process.wait()
     if kept.size > most:
         stopped = f"its output was more than {most} bytes"
     return Ended(None if stopped else code, kept.text, stopped, left)
 
 
-async def _reader(output: object) -> asyncio.StreamReader:
+async def _reader(output: object) -> tuple[asyncio.ReadTransport, asyncio.StreamReader]:
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, output)
-    return reader
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, output)
+    return transport, reader
 
 
 async def _watch(process: asyncio.subprocess.Process, output: asyncio.StreamReader, kept: Kept, most: int) -> bool:

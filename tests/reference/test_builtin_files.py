@@ -1,0 +1,244 @@
+"""The built-in file tools, on real files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from workbench import Bench
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def test_read_gives_numbered_lines_from_where_it_is_asked_to(bench, run):
+    (bench.folder / "a").write_bytes(b"one\r\ntwo\nthr\xff\n" + b"x" * 70_000 + b"\nlast")
+
+    async def story():
+        whole = await bench.told("read", path="a")
+        assert whole.splitlines()[:3] == ["     1\tone", "     2\ttwo", "     3\tthr\ufffd"]
+        assert whole.splitlines()[3].endswith("[line cut]") and len(whole) < 2200
+        assert whole.splitlines()[4] == "     5\tlast"
+        assert (await bench.told("read", path="a", offset=2, limit=1)) == "     2\ttwo\n(a goes on: read from line 3)"
+        assert "has 5 lines" in await bench.told("read", path="a", offset=9)
+
+    run(story())
+
+
+def test_what_is_no_text_file_is_an_answer_and_no_hang(bench, run):
+    os.mkfifo(bench.folder / "pipe")
+    (bench.folder / "binary").write_bytes(b"\x7fELF\0\0")
+    (bench.folder / "link").symlink_to(bench.state)
+    (bench.state / "grants").write_text("secret")
+
+    async def story():
+        for path, word in (("pipe", "no regular"), ("binary", "binary"), (".", "list it"), ("none", "No such"),
+                           ("/dev/zero", "no regular"), ("link/grants", "belongs to the harness"), ("a\0b", "cannot")):  # fmt: skip
+            for tool in ({"tool": "read"}, {"tool": "edit", "old": "a", "new": "b"}):
+                answer = await bench.call(**tool, path=path)
+                assert answer.is_error and not answer.uncertain
+                assert word in answer.text or (
+                    tool["tool"] == "edit" and path == "binary" and "is not in" in answer.text
+                )
+        for path in ("link/new", "pipe", "."):
+            assert (await bench.call("write", path=path, content="x")).is_error
+        assert not (bench.state / "new").exists()
+        assert "secret" not in await bench.told("grep", pattern="secret", path="..")
+        assert "state" not in await bench.told("list", path="..")
+
+    run(story())
+
+
+def test_write_makes_folders_keeps_the_mode_and_goes_through_no_link(bench, run):
+    script = bench.folder / "run.sh"
+    script.write_text("old")
+    script.chmod(0o755)
+    (bench.folder / "link").symlink_to(script)
+
+    async def story():
+        assert "11 bytes, new" in await bench.told("write", path="a/b/c.txt", content="h\u00e4llo\r\nyou")
+        assert (bench.folder / "a/b/c.txt").read_bytes() == "h\u00e4llo\r\nyou".encode()
+        assert "3 bytes before" in await bench.told("write", path="link", content="new")
+        assert (script.read_text(), script.stat().st_mode & 0o777) == ("new", 0o755)
+        assert (bench.folder / "link").is_symlink(), "the file was replaced, not the link to it"
+        assert (await bench.call("write", path="u", content="\ud800")).is_error
+        assert sorted(os.listdir(bench.folder)) == ["a", "link", "run.sh"], "nothing is left beside"
+
+    run(story())
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from reference_harness.workspace import replace_file
+path = Path(sys.argv[1])
+print(flush=True)
+while True:
+    for letter in b"ab":
+        replace_file(path, bytes([letter]) * 3_000_000, "file")
+"""
+
+
+def test_a_write_that_is_killed_leaves_the_old_or_the_new_file(bench):
+    path = bench.folder / "file"
+    path.write_bytes(b"a" * 3_000_000)
+    for moment in (0.05, 0.08, 0.13):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE)
+        writer.stdout.readline()
+        time.sleep(moment)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        data = path.read_bytes()
+        assert len(data) == 3_000_000 and len(set(data)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "after", "word"),
+    [
+        ("one two", "two", "2", "one 2", ""),
+        ("one one", "one", "1", None, "2 times"),
+        ("aaa", "aa", "b", None, "more than once"),
+        ("one", "two", "2", None, "read it again"),
+        ("one  two", "one two", "2", None, "white space"),
+        ("a\r\nb\r\n", "a\nb", "c", None, "CRLF"),
+        ("a\r\nb\r\n", "a\r\nb", "c", "c\r\n", ""),
+        ("x", "x", "x", None, "the same"),
+        ("no newline", "newline", "end\n", "no end\n", ""),
+    ],
+)
+def test_an_edit_is_exact_and_happens_once_or_not_at_all(bench, run, text, old, new, after, word):
+    path = bench.folder / "f"
+    path.write_bytes(text.encode())
+    answer = run(bench.call("edit", path="f", old=old, new=new))
+    assert answer.is_error is (after is None)
+    assert word in answer.text
+    assert path.read_bytes() == (text if after is None else after).encode()
+
+
+def test_an_edit_of_all_shows_what_changed_and_leaves_what_is_not_utf8_alone(bench, run):
+    (bench.folder / "f").write_text("a\nb\na\n")
+    (bench.folder / "latin").write_bytes(b"caf\xe9 a")
+
+    async def story():
+        told = await bench.told("edit", path="f", old="a", new="c", all=True)
+        assert "-a" in told and told.count("+c") == 2
+        assert (await bench.call("edit", path="latin", old="a", new="b")).is_error
+        assert (bench.folder / "latin").read_bytes() == b"caf\xe9 a"
+
+    run(story())
+    assert (bench.folder / "f").read_text() == "c\nb\nc\n"
+
+
+@pytest.fixture
+def tree(bench):
+    for path, text in {
+        "src/app.py": "import os\n\ndef main():\n    return os.sep\n", "src/deep/er/test_app.py": "def test():\n    main()",
+        "README.md": "Main text\n", "node_modules/x/index.py": "main()", ".git/hooks.py": "main()",
+    }.items():  # fmt: skip
+        (bench.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (bench.folder / path).write_text(text)
+    (bench.folder / "data.bin").write_bytes(b"\0main")
+    outside = bench.folder.parent / "outside"
+    outside.mkdir()
+    (outside / "secret.py").write_text("main")
+    (bench.folder / "away").symlink_to(outside)
+    (bench.folder / "secret.py").symlink_to(outside / "secret.py")
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.py", {"secret.py", "src/app.py", "src/deep/er/test_app.py"}),
+        ("src/*.py", {"src/app.py"}),
+        ("src/**/*.py", {"src/app.py", "src/deep/er/test_app.py"}),
+        ("**/test_*", {"src/deep/er/test_app.py"}),
+        ("*.{md,bin}", {"README.md", "data.bin"}),
+        ("[!a-z]*", {"README.md"}),
+        ("?pp.py", {"src/app.py"}),
+        ("src/?pp.py", {"src/app.py"}),
+    ],
+)
+def test_glob_goes_by_the_path_below_the_folder(tree, run, pattern, found):
+    told = run(tree.told("glob", pattern=pattern))
+    assert {line for line in told.splitlines() if "(" not in line} - {"nothing found"} == found
+    assert "left out: .git, node_modules" in told, "what is passed over is told"
+
+
+def test_grep_finds_lines_follows_no_link_and_reads_nothing_binary(tree, run):
+    async def story():
+        told = await tree.told("grep", pattern=r"^def|main\(")
+        assert told.splitlines()[:3] == [
+            "src/app.py:3:def main():", "src/deep/er/test_app.py:1:def test():", "src/deep/er/test_app.py:2:    main()",
+        ]  # fmt: skip
+        assert "secret" not in await tree.told("grep", pattern="main")
+        assert "node_modules/x/index.py:1:main()" in await tree.told("grep", pattern="main", everything=True)
+        assert (await tree.told("grep", pattern="main", files="*.md", ignore_case=True)).startswith("README.md:1:Main")
+        around = await tree.told("grep", pattern="def main", around=1)
+        assert around.splitlines()[:3] == [
+            "src/app.py-2-",
+            "src/app.py:3:def main():",
+            "src/app.py-4-    return os.sep",
+        ]
+        assert (await tree.told("grep", pattern="main", only_names=True)).startswith("src/app.py\nsrc/deep")
+        assert (await tree.told("grep", pattern="os", path="src/app.py")).startswith("src/app.py:1:import os")
+        assert "nothing found" in await tree.told("grep", pattern="$^nowhere")
+        assert "cannot be used" in await tree.told("grep", pattern="(")
+        for pattern in ("$", "", "x*"):  # matches that are empty, also at the end
+            assert "README.md:1:Main text" in await tree.told("grep", pattern=pattern)
+
+    run(story())
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*", "~/x", "../*", "a/../../*"])
+def test_a_glob_cannot_lead_out_of_its_folder(tree, run, pattern):
+    assert run(tree.call("glob", pattern=pattern)).is_error
+
+
+def test_a_pattern_that_never_ends_is_ended(bench, run, monkeypatch):
+    monkeypatch.setenv("HARNESS_TOOL_TIMEOUT", "0.6")
+    (bench.folder / "f").write_text("a" * 40 + "b\n")
+    began = time.monotonic()
+    told = run(bench.told("grep", pattern="(a+)+$"))
+    assert "did not end" in told
+    assert time.monotonic() - began < 3
+
+
+def test_answers_are_bounded(bench, run):
+    for number in range(1100):
+        (bench.folder / f"f{number:04}").write_text("needle\n" * 3)
+
+    async def story():
+        assert "(100 more)" in await bench.told("list")
+        for tool in ("glob", "grep"):
+            told = await bench.told(tool, pattern="f*" if tool == "glob" else "needle")
+            assert len(told.splitlines()) <= 501
+            assert "more lines" in told or "not all" in told
+
+    run(story())
+
+
+def test_the_list_of_steps_is_the_last_that_was_set_also_in_the_next_life(bench, run):
+    steps = [{"step": "look", "state": "done"}, {"step": "mend", "state": "doing"}]
+
+    async def story():
+        session, person, harness = await bench.session([("todo", {"items": steps})], [("todo", {})], "ok")
+        await session.prompt("go")
+        await harness.close()
+        again = type(harness)(bench.state, harness.model)
+        again.model._steps.append([("todo", {})])
+        loaded, _ = await again.load_session(session.id)
+        await loaded.prompt("and now?")
+        assert list(loaded.workflow.calls.values())[-1].text == "[x] look\n[>] mend"
+        await again.close()
+        assert not person.asked, "a list of one's own steps needs no leave"
+
+    run(story())
+    assert "more than one" in run(bench.told("todo", items=[{"step": "a", "state": "doing"}] * 2))
