@@ -113,5 +113,5 @@ def _agents(given: argparse.Namespace) -> int:
         return 0
     for row in rows:
         row |= {name: ", ".join(map(str, row[name])) for name in row if isinstance(row[name], (list, tuple))}
-    output.table(rows, ("name", "risks", "constraints", "prompt"), "no agent types")
+    output.table(rows, ("name", "risks", "description"), "no agent types")
     return 0
