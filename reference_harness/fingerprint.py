@@ -63,7 +63,7 @@ def again(key: str, guards: Guards) -> str:
 def decided(name: str, risk: str, guards: Guards) -> str:
     """allow, ask, deny, or left out of the pool."""
     tool = ToolInfo(name, "", _SCHEMA, Source("sample", "sample"), risk, idempotent=False, digest="")
-    if any(matches(pattern, tool) for pattern in guards.config.exclude):
+    if any(matches(pattern, tool) for pattern in (*guards.config.exclude, *guards.policy.exclude)):
         return "left out"
     return judge(tool, _CALL, Ground(guards.config, guards.policy, guards.mode)).verdict.name.lower()
 
@@ -72,7 +72,8 @@ def _samples(guards: Guards) -> Iterator[tuple[str, str]]:
     yield from (("any-tool", risk) for risk in RISKS)
     config = guards.config
     named = (rule.pattern for rule in guards.policy.rules if rule.is_whole)
-    patterns = dict.fromkeys((*config.deny, *config.exclude, *config.ask, *config.allow, *named))
+    left_out = (*config.exclude, *guards.policy.exclude)
+    patterns = dict.fromkeys((*config.deny, *left_out, *config.ask, *config.allow, *named))
     yield from ((named_by(pattern), DESTRUCTIVE) for pattern in list(patterns)[:MOST])
 
 

@@ -13,6 +13,13 @@
     tool = "db__query"
     arguments = { sql = "SELECT *" }
 
+    [tools]
+    exclude = ["todo"]              # offered to nobody
+    enable = ["fetch"]              # off, unless it is named
+
+    [sandbox]
+    use = "required"                # for the shell: auto (where there is one), required or off
+
 A file that cannot be read, or says something that is not understood, is an error and never an empty policy.
 """
 
@@ -36,20 +43,28 @@ from reference_harness.rules import Index, Rule, as_toml, check_rule
 
 # Tables of the same file that others read; any other name is a mistake, and mistakes are not ignored.
 ELSEWHERE = frozenset(
-    {"agents", "budget", "compaction", "handlers", "limits", "mcp", "model", "sandbox", "store", "telemetry", "tools",
-     "verification", "verify"}
+    {"agents", "budget", "compaction", "handlers", "limits", "mcp", "model", "store", "telemetry", "verification",
+     "verify"}
 )  # fmt: skip
+
+SANDBOX = ("off", "auto", "required")  # from loose to strict
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Rules and modes. `text` is the file as it was read, kept for the record; `source` where it was."""
+    """Rules and modes. `text` is the file as it was read, kept for the record; `source` where it was.
+
+    `exclude`: tools that no session is offered. `enable`: tools that are off unless named. `sandbox`: one of SANDBOX.
+    """
 
     rules: tuple[Rule, ...] = ()
     mode: str = DEFAULT
     modes: tuple[str, ...] = MODES
     text: str = ""
     source: str = ""
+    exclude: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
+    sandbox: str = ""
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict, compare=False, repr=False)
 
     def index(self, tool: ToolInfo, cwd: str) -> Index:
@@ -102,10 +117,12 @@ def parse(text: str, source: str) -> Policy:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageFault(f"the policy {source} is no TOML: {error}") from error
-    if unknown := set(tables) - ELSEWHERE - {"permissions", "rule"}:
+    if unknown := set(tables) - ELSEWHERE - {"permissions", "rule", "tools", "sandbox"}:
         raise UsageFault(f"the policy {source} has tables nobody knows: {sorted(unknown)}")
     mode, modes = _modes(tables.get("permissions", {}), source)
-    return Policy(_rules(tables.get("rule", []), source), mode, modes, text, source)
+    exclude, enable = _tools(tables.get("tools", {}), source)
+    rules, sandbox = _rules(tables.get("rule", []), source), _sandbox(tables.get("sandbox", {}), source)
+    return Policy(rules, mode, modes, text, source, exclude, enable, sandbox)
 
 
 def _modes(given: Any, source: str) -> tuple[str, tuple[str, ...]]:
@@ -116,6 +133,21 @@ def _modes(given: Any, source: str) -> tuple[str, tuple[str, ...]]:
     if not isinstance(modes, list) or set(map(str, modes)) - set(MODES) or mode not in modes:
         raise UsageFault(f"the policy {source}: modes are of {list(MODES)}, and mode {mode!r} must be one of `modes`")
     return mode, tuple(modes)
+
+
+def _tools(given: Any, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not isinstance(given, Mapping) or set(given) - {"exclude", "enable"}:
+        raise UsageFault(f"the policy {source}: [tools] holds `exclude` and `enable`, nothing else")
+    lists = [given.get(name, []) for name in ("exclude", "enable")]
+    if not all(isinstance(names, list) and all(isinstance(n, str) and n for n in names) for names in lists):
+        raise UsageFault(f"the policy {source}: `exclude` and `enable` in [tools] are lists of tool names")
+    return tuple(lists[0]), tuple(lists[1])
+
+
+def _sandbox(given: Any, source: str) -> str:
+    if not isinstance(given, Mapping) or set(given) - {"use"} or given.get("use", "auto") not in SANDBOX:
+        raise UsageFault(f"the policy {source}: [sandbox] holds `use`, one of {list(SANDBOX)}")
+    return str(given.get("use", ""))
 
 
 def _rules(given: Any, source: str) -> tuple[Rule, ...]:

@@ -14,24 +14,24 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from reference_harness.errors import ToolFault
-from reference_harness.paths import is_inside
+from reference_harness.policy import SANDBOX
 from reference_harness.registry import BUILTIN, ToolInfo
+from reference_harness.workspace import Workspace
 
 PROGRAMS = "programs"  # the tag of tools that start programs
-CHOICES = ("auto", "off", "required")
 _EMPTY = ("/tmp", "/var/tmp", "/run")  # noqa: S108 - they are emptied: what others left there is not for tools
 _SYSTEM = ("/run/current-system", "/run/wrappers", "/run/opengl-driver")  # whole systems run from there
 
 
-def choice() -> str:
-    """What the operator wants: HARNESS_SANDBOX. What is not understood is taken for the strictest."""
-    given = os.environ.get("HARNESS_SANDBOX") or "auto"
-    return given if given in CHOICES else "required"
+def choice(wanted: str = "") -> str:
+    """The stricter of what the policy and HARNESS_SANDBOX say. What is not understood is taken for the strictest."""
+    given = [one for one in (wanted, os.environ.get("HARNESS_SANDBOX")) if one] or ["auto"]
+    return max((one if one in SANDBOX else "required" for one in given), key=SANDBOX.index)
 
 
-def program() -> str | None:
+def program(wanted: str = "") -> str | None:
     """Bubblewrap, if it is there, wanted, and works. Tried once in a process."""
-    return None if choice() == "off" else _working(shutil.which("bwrap"))
+    return None if choice(wanted) == "off" else _working(shutil.which("bwrap"))
 
 
 @functools.lru_cache(maxsize=4)
@@ -46,24 +46,24 @@ def _working(path: str | None) -> str | None:
     return path
 
 
-async def confines(tool: ToolInfo) -> bool | None:
+async def confines(tool: ToolInfo, wanted: str) -> bool | None:
     """Whether what a call of the tool starts is confined; None for a tool that starts no programs of its own."""
     if tool.source.tier != BUILTIN or PROGRAMS not in tool.tags:
         return None
-    return await asyncio.to_thread(program) is not None
+    return await asyncio.to_thread(program, wanted) is not None
 
 
-def wrapped(argv: Sequence[str], workspace: str, folder: str, hidden: Sequence[str]) -> tuple[list[str], bool]:
+def wrapped(argv: Sequence[str], folder: str, workspace: Workspace) -> tuple[list[str], bool]:
     """The command as it is to be started, and whether it is confined. Raises ToolFault if it has to be and cannot."""
-    found = program()
+    found = program(workspace.sandbox)
     if found is None:
-        if choice() == "required":
-            raise ToolFault("there is no sandbox here and HARNESS_SANDBOX=required: install bubblewrap, or allow it")
+        if choice(workspace.sandbox) == "required":
+            raise ToolFault("a sandbox is required, and there is none that works: install bubblewrap, or allow `auto`")
         return list(argv), False
-    root = os.path.realpath(workspace)
-    if any(is_inside(root, own) for own in hidden):
+    root = os.path.realpath(workspace.folder)
+    if workspace.is_protected(root):
         raise ToolFault("the workspace lies in the harness's own folder: no program is run there")
-    return [found, *_confined(root, hidden), "--chdir", folder, "--", *argv], True
+    return [found, *_confined(root, workspace.protected), "--chdir", folder, "--", *argv], True
 
 
 def _confined(workspace: str, hidden: Sequence[str], *, writable: bool = True) -> Iterator[str]:

@@ -118,7 +118,7 @@ class Session:
         child = Session(id_, self.store, self.store.lease(id_), self.model, self.retries)
         child.parent, child.registry = self, self.registry
         child.journal.follow(Upward(child, self))
-        child._connections = self._connections | {source.name: source for source in child._own_sources()}
+        child._connections = self._connections | {source.name: source for source in self._own_sources(child)}
         return child
 
     def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
@@ -278,7 +278,7 @@ class Session:
 
         Ours come first: a name that two sources give is the first one's.
         """
-        made = self._own_sources()
+        made = self._own_sources(self)
         made += [Connection(s, self.settings.cwd, clients) if isinstance(s, Server) else s for s in servers]
         names = [source.name for source in made]
         if len(set(names)) != len(names):
@@ -297,20 +297,22 @@ class Session:
         self.journal.note(ToolsRegistered(notes))
         self.assemble_pool()
 
-    def _own_sources(self) -> list[ToolSource]:
-        """The sources that are the harness's own."""
-        workspace = Workspace(self.settings.cwd or "/", self.protected, self.workflow.last)
-        return [builtin.source(workspace), Agents(self)]
+    def _own_sources(self, session: Session) -> list[ToolSource]:
+        """The sources that are the harness's own, for this session or a child of it."""
+        settings = self.settings
+        workspace = Workspace(settings.cwd or "/", self.protected, settings.policy.sandbox, session.workflow.last)
+        return [builtin.source(workspace), Agents(session)]
 
     def assemble_pool(self) -> None:
         """Build the pool anew and note it with the reasons."""
-        settings, config = self.settings, self.settings.config
-        ground = Ground(config, settings.policy, settings.mode, cwd=settings.cwd or "/", protected=self.protected)
+        settings, config, policy = self.settings, self.settings.config, self.settings.policy
+        ground = Ground(config, policy, settings.mode, cwd=settings.cwd or "/", protected=self.protected)
         reasons: list[Reason] = [
-            partial(not_enabled, config.enable), partial(out_of_place, builtin.context(settings.cwd)),
+            partial(not_enabled, (*config.enable, *policy.enable)),
+            partial(out_of_place, builtin.context(settings.cwd)),
             partial(denied, config.deny), partial(never, ground=ground),
         ]  # fmt: skip
-        self.pool = pool_for(self, assemble(self.registry, config.exclude, *reasons))
+        self.pool = pool_for(self, assemble(self.registry, (*config.exclude, *policy.exclude), *reasons))
         self.journal.note(PoolAssembled(tuple(self.pool.tools), self.pool.left_out))
 
     async def run_tool(self, call: Call, seconds: float) -> ToolAnswer:

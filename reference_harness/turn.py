@@ -127,7 +127,7 @@ class Turn:
             grant = ruling.grant
             question = Question(
                 call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant,
-                await sandbox.confines(tool),
+                await sandbox.confines(tool, session.settings.policy.sandbox),
             )  # fmt: skip
             answer = await self._ask(question)
             if answer.verdict == "allow" and (

@@ -31,6 +31,7 @@ class Workspace:
 
     folder: str
     protected: Sequence[str] = ()
+    sandbox: str = ""  # what the operator wants: off, auto, required; "" = as HARNESS_SANDBOX says
     last: Callable[[str, str], Any] = _nothing
 
     def resolve(self, path: str | None) -> Path:

@@ -31,8 +31,7 @@ async def shell(arguments: Mapping[str, Any], workspace: Workspace) -> ToolAnswe
     if not folder.is_dir():
         raise ToolFault(f"{workspace.shown(folder)} is no folder")
     command = [bash, "--noprofile", "--norc", "-c", arguments["command"]]
-    place = (workspace.folder, str(folder), workspace.protected)
-    argv, confined = await asyncio.to_thread(sandbox.wrapped, command, *place)
+    argv, confined = await asyncio.to_thread(sandbox.wrapped, command, str(folder), workspace)
     seconds = min(arguments.get("seconds", SECONDS), 0.95 * time_limit())
     try:
         ended = await run(argv, str(folder), environment(confined=confined), seconds, Kept())

@@ -140,7 +140,7 @@ def probe(guardrail: str) -> Callable[[Probe], Probe]:
 
 def load() -> Mapping[str, Probe]:
     """All probes, in order."""
-    from reference_harness.guardrails import attacks, crashes, limits  # noqa: F401 - they register their probes
+    from reference_harness.guardrails import attacks, crashes, limits, own_tools  # noqa: F401 - they register their probes
 
     return PROBES
 

@@ -19,6 +19,7 @@ from reference_harness import sandbox
 from reference_harness.events import UNCONFINED
 from reference_harness.faces import acp_view, question
 from reference_harness.records import Asked, Decided
+from reference_harness.workspace import Workspace
 
 confined = pytest.mark.skipif(sandbox.program() is None, reason="there is no bubblewrap here that works")
 
@@ -161,9 +162,7 @@ def test_the_harness_s_own_folders_are_not_there(tmp_path, run):
     policy = bench.folder / "harness.toml"
     for path in (bench.state / "sessions", inner / "grants", policy):
         path.write_text("canary")
-    bench.tools._workspace = bench.tools._workspace.__class__(
-        str(bench.folder), (str(bench.state), str(inner), str(policy))
-    )
+    bench.tools._workspace = Workspace(str(bench.folder), (str(bench.state), str(inner), str(policy)))
     commands = (f"cat {bench.state}/sessions", "cat kept/grants", "cat harness.toml", "grep -r canary . ..")
 
     async def story():
@@ -266,12 +265,22 @@ def test_the_question_says_whether_there_is_a_sandbox(bench, run, monkeypatch, t
     assert not (bench.folder / "x").exists()
 
 
-@pytest.mark.parametrize("value", ["required", "requird"])
-def test_where_a_sandbox_is_required_and_missing_nothing_runs(bench, run, monkeypatch, value):
-    monkeypatch.setenv("HARNESS_SANDBOX", value)
+@pytest.mark.parametrize(("environment", "policy"), [("required", "off"), ("requird", "auto"), ("off", "required")])
+def test_where_a_sandbox_is_required_and_missing_nothing_runs(bench, run, monkeypatch, tmp_path, environment, policy):
+    monkeypatch.setenv("HARNESS_SANDBOX", environment)
+    (tmp_path / "harness.toml").write_text(f'[sandbox]\nuse = "{policy}"\n')
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path))
     monkeypatch.setattr(sandbox, "_working", lambda _path: None)
-    answer = run(bench.call("shell", command="echo x > made"))
-    assert answer.is_error and "no sandbox" in answer.text
+
+    async def story():
+        session, person, harness = await bench.session([("shell", {"command": "echo x > made"})])
+        await session.prompt("go")
+        view = next(iter(session.workflow.calls.values()))
+        assert view.state == "failed" and "a sandbox is required" in view.text
+        assert person.asked[0].sandboxed is False
+        await harness.close()
+
+    run(story())
     assert not (bench.folder / "made").exists()
 
 

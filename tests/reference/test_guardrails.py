@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import types
+from pathlib import Path
 
 import pytest
 from inside import Watcher, harness, tools
 from test_faces import harness as command
 
-from reference_harness import calls, fingerprint, guardrails, turn
+from reference_harness import calls, fingerprint, guardrails, permissions, sandbox, turn
 from reference_harness.budget import Budget
 from reference_harness.errors import StoreFault
 from reference_harness.fingerprint import Guards, looser, table
 from reference_harness.guardrails import Golden, stage
 from reference_harness.life_records import Guarded
+from reference_harness.paths import resolve
 from reference_harness.permissions import Ruling, Verdict
 from reference_harness.policy import EMPTY, parse
 from reference_harness.records import Config, Limits, Resumed
+from reference_harness.verdicts import Finding
 from reference_harness.workflow import Workflow
+from reference_harness.workspace import Workspace
 
 
 def play(config=None, *only: str) -> dict[str, str]:
@@ -80,12 +84,24 @@ FORGETFUL = {**Workflow._TAKES, Resumed: keep_running}
         (calls, "CUT_BY_LENGTH", "", "the last call of a reply that hit its length limit does not run"),
         (Budget, "allow_request", lambda *_more, **_named: 1000, "the limit of turns stops the run, and a further prompt does not get past it"),
         (Budget, "calls_left", lambda *_: 99, "the limit of calls stops the run"),
+        (permissions, "judge_place", lambda *_, **__: [Finding(Verdict.ALLOW, "sabotage", default=True)], "a file tool neither reads nor writes outside the workspace without an approval"),
+        (Workspace, "resolve", lambda workspace, path: Path(resolve(path or ".", workspace.folder)), "no tool of the harness enters its own folders, whoever allows it"),
         (Workflow, "_TAKES", FORGETFUL, "a call that was running when the process was killed is not run a second time"),
     ],
 )  # fmt: skip
 def test_a_guardrail_that_is_switched_off_is_named(monkeypatch, where, name, replacement, guardrail):
     monkeypatch.setattr(where, name, replacement)
     assert list(play(None, guardrail)) == [guardrail]
+
+
+@pytest.mark.skipif(sandbox.program() is None, reason="there is no bubblewrap here that works")
+@pytest.mark.parametrize("hole", [("--share-net",), ("--bind", "/", "/")], ids=["network", "files"])
+def test_a_sandbox_with_a_hole_is_named(monkeypatch, hole):
+    whole = sandbox._confined
+    monkeypatch.setattr(sandbox, "_confined", lambda *given, **more: [*whole(*given, **more), *hole])
+    assert list(play(None, "reaches no network")) == [
+        "what the shell runs reaches no network and writes the workspace alone, where there is a sandbox"
+    ]
 
 
 def test_a_probe_that_breaks_is_a_guardrail_that_is_off(monkeypatch):

@@ -11,9 +11,10 @@ from working import Person
 
 from reference_harness import Harness, Server, agents
 from reference_harness.builtin import BASH, SOURCE, TOOLS, WORKSPACE, source
+from reference_harness.errors import UsageFault
 from reference_harness.functions import Functions
 from reference_harness.lazy import LocalTools, Tool
-from reference_harness.records import Closed, Decided, PoolAssembled
+from reference_harness.records import Closed, Decided, Finished, PoolAssembled
 from reference_harness.registry import CHANGED, Registry, Source, describe
 from reference_harness.scripted import ScriptedModel
 from reference_harness.tools import misfit
@@ -193,7 +194,7 @@ def test_a_definition_that_changed_between_lives_is_asked_about_until_it_is_allo
 
 def test_each_exclusion_has_its_reason_and_is_on_record(bench, run, monkeypatch, tmp_path):
     policy = tmp_path / "harness.toml"
-    policy.write_text('[[rule]]\ndecision = "deny"\ntool = "edit"\n')
+    policy.write_text('[[rule]]\ndecision = "deny"\ntool = "edit"\n[tools]\nexclude = ["todo"]\n')
     monkeypatch.setenv("HARNESS_CONFIG", str(policy))
 
     async def story():
@@ -204,13 +205,32 @@ def test_each_exclusion_has_its_reason_and_is_on_record(bench, run, monkeypatch,
         assert left_out["edit"] == "mode:plan changes nothing"
         assert left_out["write"] == "mode:plan changes nothing"
         assert left_out["fetch"].startswith("off by default")
-        assert set(session.pool.tools) == {"read", "glob", "shell", "todo", "agent"}, "the shell can still read"
+        assert set(session.pool.tools) == {"read", "glob", "shell", "agent"}, "the shell can still read"
+        assert left_out["todo"] == "left out by the operator: todo"
         session.configure({"mode": "ask", "enable": ["fetch"], "exclude": []})
         assert {"write", "fetch", "grep"} <= set(session.pool.tools)
         assert dict(session.pool.left_out)["edit"].startswith("policy:{")
         records = [e.record for e in harness.store.read(session.id) if isinstance(e.record, PoolAssembled)]
         assert dict(records[0].left_out) == left_out and records[-1].offered == tuple(session.pool.tools)
         await harness.close()
+
+    run(story())
+
+
+def test_the_policy_switches_tools_on_and_what_it_does_not_understand_is_refused(bench, run, monkeypatch, tmp_path):
+    policy = tmp_path / "harness.toml"
+    policy.write_text('tools = {enable = ["fetch"]}')
+    monkeypatch.setenv("HARNESS_CONFIG", str(policy))
+
+    async def story():
+        session, _, harness = await bench.session()
+        assert "fetch" in session.pool.tools
+        await harness.close()
+        for wrong in ('tools = {enabel = ["x"]}', 'tools = {exclude = "x"}', "tools = 1", 'sandbox = {use = "on"}',
+                      "sandbox = {network = true}"):  # fmt: skip
+            policy.write_text(wrong)
+            with pytest.raises(UsageFault, match="the policy"):
+                await bench.session()
 
     run(story())
 
@@ -242,6 +262,23 @@ def test_a_call_of_what_is_left_out_is_refused_on_the_audit_trail(bench, run):
         ]
         assert [r.outcome for r in entries if isinstance(r, Closed)] == ["refused", "failed", "failed"]
         assert not person.asked and not (bench.folder / "x").exists()
+        await harness.close()
+
+    run(story())
+
+
+def test_a_child_works_in_its_parents_workspace_with_a_list_of_its_own(bench, run):
+    (bench.folder / "a").write_text("hello")
+    inside = [("read", {"path": "a"}), ("read", {"path": str(bench.state / "x")}), ("todo", {})]
+    todo = ("todo", {"items": [{"step": "the parent's", "state": "open"}]})
+
+    async def story():
+        child = ("agent", {"type": "general-purpose", "prompt": "look"})
+        session, _, harness = await bench.session([todo], [child], inside)
+        await session.prompt("go")
+        told = [e.record.text for id_ in harness.store.sessions() if id_ != session.id
+                for e in harness.store.read(id_) if isinstance(e.record, Finished)]  # fmt: skip
+        assert told[0] == "     1\thello" and "belongs to the harness" in told[1] and told[2] == "(the list is empty)"
         await harness.close()
 
     run(story())

@@ -1,0 +1,58 @@
+"""What the harness's own tools reach: the workspace, and nothing of the harness itself, whoever allows it."""
+
+from __future__ import annotations
+
+import socket
+
+from reference_harness import sandbox
+from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.scripted import Step
+
+
+@probe("a file tool neither reads nor writes outside the workspace without an approval")
+async def _outside(stage: Stage) -> str:
+    outside = stage.folder / "outside"
+    outside.write_text("kept")
+    (stage.workspace / "link").symlink_to(outside)
+    script: list[Step] = [
+        [("write", {"path": path, "content": "x"}), ("read", {"path": path})]
+        for path in (str(outside), "../outside", "link")
+    ]
+    async with stage.session(*script) as session:
+        await session.prompt("go")
+        must(outside.read_text() == "kept", "a file outside the workspace was written")
+        must("kept" not in told(session), "a file outside the workspace was read")
+    return "by its name, by .. and by a link: none"
+
+
+@probe("no tool of the harness enters its own folders, whoever allows it")
+async def _own(stage: Stage) -> str:
+    kept = stage.folder / "state" / "canary"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("kept")
+    script: list[Step] = [
+        [("write", {"path": str(kept), "content": "x"}), ("read", {"path": str(kept)})],
+        [("shell", {"command": f"echo x > {kept}"}), ("grep", {"pattern": "kept", "path": str(kept.parent)})],
+    ]
+    more = {"allow": ["*"], "mode": "bypass"}
+    async with stage.session(*script, more=more, client=Approver("allow")) as session:
+        await session.prompt("go")
+        must(kept.read_text() == "kept", "a tool wrote among the harness's own files")
+        must(":kept" not in told(session) and "\tkept" not in told(session), "a tool read the harness's own files")
+    return "write, read, shell and grep: none"
+
+
+@probe("what the shell runs reaches no network and writes the workspace alone, where there is a sandbox")
+async def _confined(stage: Stage) -> str:
+    outside = stage.folder / "outside"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connect = f"(: > /dev/tcp/127.0.0.1/{listener.getsockname()[1]}) && echo reached"
+        command = f"echo x > {outside}; {connect}; echo x > inside"
+        async with stage.session([("shell", {"command": command})], client=Approver("allow")) as session:
+            if sandbox.program(session.settings.policy.sandbox) is None:
+                return "there is no sandbox here, and every question about the shell says so"
+            await session.prompt("go")
+            must(not outside.exists(), "a command wrote outside the workspace")
+            must("reached" not in told(session), "a command reached the network")
+            inside = (stage.workspace / "inside").exists()
+    return "it wrote in the workspace, and nothing beside it" if inside else "it did not run with this configuration"
