@@ -27,7 +27,7 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
-    """The columns of the rows, a line each; the last one is cut at the edge of a terminal. `empty` if there is no row."""
+    """The columns of the rows, a line each, the last one cut at the edge of a terminal. `empty` if there is no row."""
     cells = [[visible(" ".join(str(row.get(name, "")).split())) for name in columns] for row in rows]
     if not cells:
         sys.stderr.write(empty + "\n")
