@@ -1,21 +1,25 @@
 """`conformance results`: reports of several harnesses side by side, as one page of Markdown.
 
 A kept report is `report.json` with the traces of its counterexamples: enough to read every failure again, without
-the hundreds of traces of what held.
+the hundreds of traces of what held. Long texts in model requests are shortened: instructions and tool descriptions of a
+harness are its authors' to publish, and no failure stands on them. A run of the row gives the whole trace.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from conformance.judging import Verdict
 from conformance.report.model import Report, ReportError, trace_file
 from conformance.report.read import read
 from conformance.report.view import PRIMITIVES
 
+LONG, SHOWN = 240, 40  # characters of a text in a kept model request
 RED = ("fail", "untested", "error")
 HEAD = """\
 # Results
@@ -23,7 +27,7 @@ HEAD = """\
 Made by `conformance results` from the reports in `results/`; not written by hand. Each harness was tested in the
 configuration that its adapter claims for, usually the strictest it has; what it does as installed is a line of its own.
 Rows without a check in this version are left out. A failure that stands here is in the adapter's known failures with
-its reason, and its smallest counterexample lies beside the report.
+its reason, and its smallest counterexample lies beside the report; long texts of the harness's own are shortened there.
 """
 
 
@@ -52,10 +56,30 @@ def keep(folder: Path, where: Path) -> Path:
         if not (folder / name).is_file():
             raise ReportError(f"{folder / name}: is missing: the report is not whole; run the suite again")
     shutil.rmtree(to, ignore_errors=True)
-    for name in ("report.json", *traces):
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / name, to / name)
+    (to / "traces").mkdir(parents=True)
+    shutil.copyfile(folder / "report.json", to / "report.json")
+    for name in traces:
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        (to / name).write_text("".join(f"{_shortened(line)}\n" for line in lines), encoding="utf-8")
     return to
+
+
+def _shortened(line: str) -> str:
+    """A line of a trace; of a model request every long text is cut."""
+    body = json.loads(line)
+    if body.get("kind") != "Requested":
+        return line
+    return json.dumps(body | {"body": _cut(body["body"])}, ensure_ascii=False)
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _cut(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_cut(one) for one in value]
+    if isinstance(value, str) and len(value) > LONG:
+        return f"{value[:SHOWN]}... ({len(value)} characters)"
+    return value
 
 
 def render(reports: Sequence[Report]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from conformance.cli import main
 from conformance.report.model import HarnessFacts, Report, ReportError
 from conformance.report.read import read, read_trace
-from conformance.report.results import keep, render
+from conformance.report.results import _shortened, keep, render
 
 ADAPTERS = Path(__file__).parents[2] / "adapters"
 
@@ -43,6 +44,19 @@ def test_what_is_kept_can_be_read_again_and_replaces_what_was_there(folder: Path
         if verdict.counterexample:
             assert read_trace(to / f"traces/{verdict.counterexample.digest[:16]}.jsonl").observations
     assert render([again]) == render([read(folder)])
+
+
+def test_what_a_harness_tells_its_model_at_length_is_not_published() -> None:
+    request = {
+        "kind": "Requested",
+        "seq": 1,
+        "body": {"system": [{"text": "You are " + "x" * 500}], "messages": ["short"]},
+    }
+    (kept,) = [json.loads(_shortened(json.dumps(request)))]
+    assert kept["body"]["system"][0]["text"] == "You are " + "x" * 32 + "... (508 characters)"
+    assert kept["body"]["messages"] == ["short"]
+    other = '{"kind":"Updated","update":{"text":"' + "x" * 500 + '"}}'
+    assert _shortened(other) == other
 
 
 def test_a_report_without_its_counterexample_is_not_kept(folder: Path, tmp_path: Path) -> None:
