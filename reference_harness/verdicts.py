@@ -24,5 +24,6 @@ class Finding(NamedTuple):
 
 
 def strictest(findings: Iterable[Finding]) -> Finding:
-    """The finding that decides: the first of the strictest, a rule before a default."""
-    return max(findings, key=lambda each: (each.verdict, not each.default))
+    """The finding that decides: the first of the strictest, a rule before a default. Nothing found asks."""
+    nothing = Finding(Verdict.ASK, "none: nothing is known of the call")
+    return max(findings, default=nothing, key=lambda each: (each.verdict, not each.default))

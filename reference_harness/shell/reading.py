@@ -7,19 +7,23 @@ otherwise than the shell is a doubt, and a doubt asks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from reference_harness.shell.words import Word, read_word
+from reference_harness.shell.words import Word, read_word, text_at
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 LONGEST = 64 * 1024  # bytes of a command that is read at all
 DEEPEST = 8  # shells within shells
-_SPLIT_WORD = re.compile(r"[^\s]\\\n|\\\n[^\s]|\\\n\s*#")  # two words to one reader, one to the other
+# Two words to one reader, one to the other.
+_SPLIT_WORD = re.compile(r"[^\s]\\\n|\\\n[^\s]|\\\n\s*#|(?:^|[\s;|&({`!])\\[ \t]")
+# The grammar's scanner reads beyond its tables at characters beyond ASCII, and may take the process with it. To the
+# shell they are letters like others, so the parser gets a letter for each of their bytes; words are of the source.
+_STAND_IN = bytes(byte if byte < 0x80 else ord("u") for byte in range(256))
 _TOKENS = re.compile(r"[\w./+-]+")
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
@@ -29,11 +33,11 @@ _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 
 # Nodes that only hold others together. What is neither here nor handled below is not understood.
 _PLAIN = frozenset({
-    "program", "list", "pipeline", "subshell", "compound_statement", "do_group", "redirected_statement", "comment",
-    "if_statement", "elif_clause", "else_clause", "while_statement", "for_statement", "case_statement", "case_item",
+    "program", "list", "pipeline", "subshell", "do_group", "redirected_statement", "comment",
+    "if_statement", "elif_clause", "else_clause", "while_statement", "case_statement", "case_item",
     "negated_command", "command_name", "word", "number", "string", "string_content", "raw_string", "ansi_c_string",
     "concatenation", "simple_expansion", "variable_name", "special_variable_name", "command_substitution",
-    "process_substitution", "file_descriptor", "heredoc_start", "heredoc_body", "heredoc_content", "heredoc_end",
+    "process_substitution", "file_descriptor", "heredoc_body", "heredoc_content", "heredoc_end",
     "heredoc_redirect", "herestring_redirect", "unary_expression", "binary_expression", "parenthesized_expression",
     "test_operator", "extglob_pattern", "brace_expression",
 })  # fmt: skip
@@ -93,50 +97,19 @@ def read(text: str) -> Reading:
     if strange := _strange(text):
         reading.doubt(f"it holds a character that is not plain text (U+{ord(strange):04X})", opaque=True)
     if _SPLIT_WORD.search(text):
-        reading.doubt("a line break within a word", opaque=True)
-    tame, back = _tamed(text)
-    if back is None or (back and "$'" in text):  # an escape could spell a stand-in
-        reading.doubt("it holds too many letters from beyond Latin-1", opaque=True)
+        reading.doubt("a line break or a blank that may be within a word", opaque=True)
     try:
-        root = _parser().parse(tame.encode("utf-8", "replace")).root_node
+        source = text.encode("utf-8", "replace")
+        root = _parser().parse(source.translate(_STAND_IN)).root_node
     except ImportError:
         reading.doubt("tree-sitter-bash is not installed", opaque=True)
         return reading
     if root.has_error:
         reading.doubt("it cannot be parsed", opaque=True)
-    _Walk(reading).all(root)
-    _restore(reading, back or {})
+    _Walk(reading, source).all(root)
     if not (reading.commands or reading.doubts or reading.tests):
         reading.doubt("it runs nothing that is known")
     return reading
-
-
-# The parser's own reader asks the C library about each character in a way that is only defined up to U+00FF, and can
-# end the process on others. So it never sees them: each has a stand-in, a letter that the text does not have.
-_STAND_INS = "".join(chr(code) for code in range(0xC0, 0x100) if chr(code).isalpha())
-
-
-def _tamed(text: str) -> tuple[str, dict[int, str] | None]:
-    """The text with stand-ins, and what they stand for; None if there are too few, and then one stands for all."""
-    wild = dict.fromkeys(sign for sign in text if ord(sign) > 0xFF)
-    if not wild:
-        return text, {}
-    free = [sign for sign in _STAND_INS if sign not in text]
-    if len(wild) > len(free):
-        return "".join(sign if ord(sign) <= 0xFF else _STAND_INS[0] for sign in text), None
-    there = dict(zip(wild, free, strict=False))
-    return "".join(there.get(sign, sign) for sign in text), {ord(to): sign for sign, to in there.items()}
-
-
-def _restore(reading: Reading, back: Mapping[int, str]) -> None:
-    """Put the characters of the text back where their stand-ins are."""
-    if not back:
-        return
-    for words in (reading.writes, reading.reads):
-        words[:] = [word.translated(back) for word in words]
-    reading.commands[:] = [Command(tuple(word.translated(back) for word in each.words)) for each in reading.commands]
-    reading.functions = {name.translate(back) for name in reading.functions}
-    reading.doubts[:] = [doubt.translate(back) for doubt in reading.doubts]
 
 
 def _strange(text: str) -> str:
@@ -149,8 +122,12 @@ def _strange(text: str) -> str:
 class _Walk:
     """One pass over the tree, without recursion: what is nested is no reason to fail."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, source: bytes) -> None:
         self.reading = reading
+        self._source = source
+
+    def _text(self, node: Node | None) -> str:
+        return text_at(node, self._source) if node is not None else ""
 
     def all(self, root: Node) -> None:
         stack = [root]
@@ -165,36 +142,42 @@ class _Walk:
             handler(node)
         elif node.type not in _PLAIN:
             self.reading.doubt(f"{node.type.replace('_', ' ')} is not understood", opaque=node.is_error)
-        if node.type in ("while_statement", "for_statement"):
+        if node.type == "while_statement":
             self.reading.looped = True
-            if node.children[0].type == "select":
-                self.reading.doubt("select asks whoever is at the terminal")
 
     def _command(self, node: Node) -> None:
-        words = [read_word(child) for child in _fields(node, "name", "argument")]
+        words = [read_word(child, self._source) for child in _fields(node, "name", "argument")]
         if words:
             self.reading.commands.append(Command(tuple(words)))
 
     def _test_command(self, node: Node) -> None:
         self.reading.tests += 1
-        operators = {_text(each) for each in _below(node, "test_operator")}
-        if operators & _NUMBERS or not _text(node).startswith("["):
+        operators = {self._text(each) for each in _below(node, "test_operator")}
+        if operators & _NUMBERS or not re.match(r"\[\[?\s", self._text(node)):
             self.reading.doubt("a test that calculates")
 
     def _variable_assignment(self, node: Node) -> None:
         name = node.child_by_field_name("name")
-        known = name is not None and name.type == "variable_name" and _is_plain_name(_text(name), node)
+        known = name is not None and name.type == "variable_name" and _is_plain_name(self._text(name), node)
         if not known:
-            self.reading.doubt(f"it sets {_text(name)[:40] if name else 'something'}")
+            self.reading.doubt(f"it sets {self._text(name)[:40] if name else 'something'}")
+
+    def _for_statement(self, node: Node) -> None:
+        self.reading.looped = True
+        name = self._text(node.child_by_field_name("variable"))
+        if not _is_plain_name(name, node):
+            self.reading.doubt(f"it sets {name[:40]}")
+        if node.children[0].type == "select":
+            self.reading.doubt("select asks whoever is at the terminal")
 
     def _declaration_command(self, node: Node) -> None:
-        self.reading.doubt(f"{_text(node).split(None, 1)[0]} changes the shell", opaque=True)
+        self.reading.doubt(f"{self._text(node).split(None, 1)[0]} changes the shell", opaque=True)
 
     def _unset_command(self, _node: Node) -> None:
         self.reading.doubt("unset changes the shell")
 
     def _expansion(self, node: Node) -> None:
-        if not _EXPANSION.fullmatch(_text(node)):
+        if not _EXPANSION.fullmatch(self._text(node)):
             self.reading.doubt("an expansion that may do more than insert a value")
 
     def _arithmetic_expansion(self, node: Node) -> None:
@@ -204,14 +187,22 @@ class _Walk:
     def _array(self, _node: Node) -> None:
         self.reading.doubt("an array")
 
+    def _compound_statement(self, node: Node) -> None:
+        if self._text(node).startswith("(("):  # to the shell it may as well be a subshell in a subshell
+            self.reading.doubt("a calculation, or commands in brackets", opaque=True)
+
+    def _heredoc_start(self, node: Node) -> None:
+        if not self._text(node).isascii():
+            self.reading.doubt("a here-document whose end is not plain", opaque=True)
+
     def _function_definition(self, node: Node) -> None:
         name = node.child_by_field_name("name")
-        self.reading.functions.add(_text(name) if name else "")
+        self.reading.functions.add(self._text(name) if name else "")
         self.reading.looped = True
 
     def _file_redirect(self, node: Node) -> None:
         signs = [child.type for child in node.children if not child.is_named]
-        targets = [read_word(child) for child in _fields(node, "destination")]
+        targets = [read_word(child, self._source) for child in _fields(node, "destination")]
         sign = signs[0] if signs else ""
         if len(signs) != 1 or len(targets) != 1 or sign not in _SIGNS:
             self.reading.doubt("a redirection that is not understood", opaque=True)
@@ -226,7 +217,8 @@ class _Walk:
 _SIGNS = frozenset({"<", ">", ">>", "&>", "&>>", ">|", "<&", ">&"})
 _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
-    "arithmetic_expansion", "array", "function_definition", "file_redirect",
+    "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
+    "for_statement",
 })  # fmt: skip
 
 
@@ -247,8 +239,4 @@ def _below(node: Node, *types: str) -> Iterable[Node]:
 
 
 def _fields(node: Node, *names: str) -> list[Node]:
-    return [child for i, child in enumerate(node.children) if node.field_name_for_child(i) in names and child.is_named]
-
-
-def _text(node: Node | None) -> str:
-    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
+    return [child for i, child in enumerate(node.children) if node.field_name_for_child(i) in names]

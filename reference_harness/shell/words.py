@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 _IN_STRING = re.compile(r"\\([$`\"\\\n])")
 _IN_WORD = re.compile(r"\\(.)", re.DOTALL)
-_ANSI = re.compile(r"\\(x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,8}|[0-7]{1,3}|[abeEfnrtv\\'\"?])")
+# Bytes beyond ASCII (\\xc0) are left out: what they spell depends on their neighbours, so they are not known.
+_ANSI = re.compile(
+    r"\\(x[0-7]?[0-9a-fA-F](?![0-9a-fA-F])|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,8}|[01]?[0-7]{1,2}(?![0-7])|[abeEfnrtv\\'\"?])"
+)
 _ANSI_SIGNS = {"a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _GLOB = re.compile(r"(?<!\\)(?:\\\\)*[*?\[]")
 _BRACES = re.compile(r"(?<!\\)[{}]")
@@ -25,28 +28,30 @@ class Word(NamedTuple):
     glob: bool = False
     raw: str = ""
 
-    def translated(self, table: Mapping[int, str]) -> Word:
-        """The word with other characters, as `str.translate` takes them."""
-        return Word(None if self.text is None else self.text.translate(table), self.glob, self.raw.translate(table))
+
+def text_at(node: Node, source: bytes) -> str:
+    """What the source has where the node is. The node's own text may be a stand-in: see `reading`."""
+    return source[node.start_byte : node.end_byte].decode("utf-8", "replace")
 
 
-def read_word(node: Node) -> Word:
+def read_word(node: Node, source: bytes) -> Word:
     """The word that a node stands for."""
-    raw = (node.text or b"").decode()
-    text, glob = _decode(node, raw)
+    raw = text_at(node, source)
+    text, glob = _decode(node, source) if node.is_named else (raw if raw != "$" else None, False)
     if text is not None and "\0" in text:
         text = None
     return Word(text, glob, raw)
 
 
-def _decode(node: Node, raw: str) -> tuple[str | None, bool]:
+def _decode(node: Node, source: bytes) -> tuple[str | None, bool]:
     if node.type == "command_name" and node.child_count == 1:
         node = node.children[0]
     decoder = _DECODERS.get(node.type)
-    return decoder(node, raw) if decoder else (None, False)
+    return decoder(node, source) if decoder else (None, False)
 
 
-def _plain(_node: Node, raw: str) -> tuple[str | None, bool]:
+def _plain(node: Node, source: bytes) -> tuple[str | None, bool]:
+    raw = text_at(node, source)
     if _BRACES.search(raw) and raw not in ("{", "}", "{}"):
         return None, False  # {a,b} is several words
     if "$" in raw.replace("\\$", ""):
@@ -56,7 +61,8 @@ def _plain(_node: Node, raw: str) -> tuple[str | None, bool]:
     return _IN_WORD.sub(lambda found: "" if found[1] == "\n" else found[1], raw), bool(_GLOB.search(raw))
 
 
-def _string(node: Node, raw: str) -> tuple[str | None, bool]:
+def _string(node: Node, source: bytes) -> tuple[str | None, bool]:
+    raw = text_at(node, source)
     if not raw.startswith('"') or any(child.type not in ("string_content", '"') for child in node.children):
         return None, False
     return _IN_STRING.sub(lambda found: "" if found[1] == "\n" else found[1], raw[1:-1]), False
@@ -74,23 +80,21 @@ def _ansi_sign(found: re.Match[str]) -> str:
     return chr(int(sign, 8) % 256) if sign.isdigit() else _ANSI_SIGNS.get(sign, sign)
 
 
-def _joined(node: Node, raw: str) -> tuple[str | None, bool]:
-    if sum(child.end_byte - child.start_byte for child in node.children) != len(raw.encode()):
+def _joined(node: Node, source: bytes) -> tuple[str | None, bool]:
+    children = node.children
+    if sum(child.end_byte - child.start_byte for child in children) != node.end_byte - node.start_byte:
         return None, False
-    parts = [_decode(child, (child.text or b"").decode()) for child in node.children]
-    texts = [text for text, _ in parts]
-    if any(
-        text is None or child.type == "process_substitution" for text, child in zip(texts, node.children, strict=True)
-    ):
-        return None, False
-    if any(child.type == "word" and set("{}") & set((child.text or b"").decode()) for child in node.children):
+    if any(child.type == "word" and set("{}") & set(text_at(child, source)) for child in children):
         return None, False  # a brace expansion that is spread over its parts
-    return "".join(text or "" for text in texts), any(glob for _, glob in parts)
+    parts = [_decode(child, source) for child in children]
+    if any(text in (None, PIPE) for text, _ in parts):
+        return None, False
+    return "".join(text or "" for text, _ in parts), any(glob for _, glob in parts)
 
 
-_DECODERS: Mapping[str, Callable[[Any, str], tuple[str | None, bool]]] = {
+_DECODERS: Mapping[str, Callable[[Any, bytes], tuple[str | None, bool]]] = {
     "word": _plain, "number": _plain, "variable_name": _plain, "test_operator": _plain, "string": _string,
-    "concatenation": _joined, "raw_string": lambda _node, raw: (raw[1:-1], False),
-    "ansi_c_string": lambda _node, raw: (_ansi(raw[2:-1]), False),
-    "process_substitution": lambda _node, _raw: (PIPE, False),
+    "concatenation": _joined, "raw_string": lambda node, source: (text_at(node, source)[1:-1], False),
+    "ansi_c_string": lambda node, source: (_ansi(text_at(node, source)[2:-1]), False),
+    "process_substitution": lambda _node, _source: (PIPE, False),
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from shell_table import rows
 from reference_harness.permissions import Verdict
 from reference_harness.rules import Rule
 from reference_harness.shell.reading import LONGEST, read
+from reference_harness.shell.unwrapping import unfold
 
 ROWS = rows()
 
@@ -199,3 +202,48 @@ def test_what_an_always_would_save_is_the_very_commands(bench):
         "npm publish; eval x",
     ):
         assert bench.shell(never).grant == "", never
+
+
+WIDE = """
+import random
+from reference_harness.shell.unwrapping import unfold
+for _ in range(4000):
+    unfold("".join(chr(random.choice([random.randrange(128), random.randrange(0x110000)])) for _ in range(40)))
+"""
+
+
+def test_no_text_ends_the_process(tmp_path):
+    """Where the tables of the scanner lie differs from process to process, so a crash shows in some of them."""
+    lives = [subprocess.Popen([sys.executable, "-c", WIDE]) for _ in range(2)]
+    assert [life.wait(60) for life in lives] == [0, 0]
+
+
+ALLOWED = [command for verdict, command in ROWS if verdict == "ALLOW" and not command.startswith("/bin/")]
+
+
+def test_what_a_real_shell_runs_is_what_was_read(bench, tmp_path):
+    """Every program on the way is a stand-in that says its name: a program that runs was among those judged."""
+    journal, programs, here = tmp_path / "journal", tmp_path / "programs", tmp_path / "here"
+    (here / "sub").mkdir(parents=True)
+    programs.mkdir()
+    for name in ("a.txt", "sub/x.txt", "é.txt"):
+        (here / name).touch()
+    names = {word for _, line in ROWS for word in re.findall(r"[\w.-]+", line) if re.fullmatch(r"[a-z][\w.-]*", word)}
+    passing = {"env", "nice", "timeout", "stdbuf", "bash", "sh"}
+    for name in names - passing:
+        (programs / name).write_text(f"#!/bin/bash\necho {name} >> {journal}\n")
+        (programs / name).chmod(0o755)
+    for name in passing & names:
+        (programs / name).symlink_to(shutil.which(name) or "/nothing")
+    before, everything = sorted(here.rglob("*")), set()
+    for line in ALLOWED:
+        journal.write_text("")
+        environment = {"PATH": str(programs), "HOME": str(here)}
+        subprocess.run(["/bin/bash", "-c", line], cwd=here, env=environment, stdin=subprocess.DEVNULL, check=False,
+                       capture_output=True, timeout=20)  # fmt: skip
+        read = {(text or "").rpartition("/")[2] for command in unfold(line).commands for text in command.texts[:1]}
+        ran = set(journal.read_text().split())
+        assert ran <= read, line
+        everything |= ran
+        assert sorted(here.rglob("*")) == before, line
+    assert len(everything) > 15
