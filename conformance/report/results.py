@@ -98,7 +98,7 @@ def _table(reports: Sequence[Report]) -> Iterator[str]:
     yield _row("configuration", [r.harness.configuration for r in reports])
     yield _row("claim", [_claim(r) for r in reports])
     yield _row("weaker choices", [", ".join(r.claim.weak_postures) or "none" for r in reports])
-    yield _row("as installed", [str(r.as_installed.get("sentence", "not looked at")) for r in reports])
+    yield _row("as installed", [_installed(r) for r in reports])
     for number, title in enumerate(PRIMITIVES):
         rows = [[v for v in r.verdicts if v.primitive == number and v.verdict != "not scored"] for r in reports]
         if any(rows):
@@ -109,6 +109,11 @@ def _table(reports: Sequence[Report]) -> Iterator[str]:
 
 def _row(title: str, cells: Sequence[str]) -> str:
     return f"| {title} | " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _installed(report: Report) -> str:
+    there = report.as_installed
+    return f"{there['configuration']}: {there['sentence']}" if there else "not looked at"
 
 
 def _claim(report: Report) -> str:
