@@ -10,7 +10,7 @@ import pytest
 
 from conformance._pytest.options import Options, options_of
 
-EXAMPLES = {"quick": 5, "default": 15, "thorough": 100, "unshrunk": 15}
+EXAMPLES = {"quick": 5, "default": 12, "thorough": 100, "unshrunk": 12}
 PATTERN = "test_conformance_*.py"
 RECORDING = "record_cassettes.py"
 
