@@ -44,6 +44,7 @@ class Settings:
     standing: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
     grants: tuple[Decision, ...] = ()
     guarded: Guarded | None = None
+    guarded_by: tuple[Config, Policy, str] | None = None  # what was in force when it was written
 
     @property
     def mode(self) -> str:
@@ -68,7 +69,7 @@ class Settings:
             case Configured(config=config):
                 self.config = config
             case Guarded() as guarded:
-                self.guarded = guarded
+                self.guarded, self.guarded_by = guarded, (self.config, self.policy, self.mode)
             case Decided(decision=decision) if decision.scope == "session":
                 older = self.standing.get(decision.tool, ())
                 self.standing[decision.tool] = (*(each for each in older if not _replaces(decision, each)), decision)

@@ -44,9 +44,9 @@ def _golden(guards: Guards, *, accept: bool) -> Finding:
     if before is None:
         golden.keep(guards)
         return Finding(name, True, f"kept as it is now: {golden.path}")
-    if loosened := looser(before, guards):
+    if loosened := looser(before.decisions, before.guards, guards):
         return Finding(name, False, "; ".join(loosened) + ". If you mean it: harness verify --accept")
-    return Finding(name, True, f"{len(before)} decisions, none looser")
+    return Finding(name, True, f"{len(before.decisions)} decisions, none looser")
 
 
 def journal(given: argparse.Namespace) -> int:

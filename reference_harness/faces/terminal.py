@@ -13,6 +13,7 @@ from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.question import choices, shown
 from reference_harness.permissions import Answer
 from reference_harness.records import AnyRecord, Closed, Compacted, CompactionFailed, Finished, LimitReached, Started
+from reference_harness.work_records import LimitNear
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -94,6 +95,8 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a tabl
             return f"• older messages were summarised: {before} bytes are now {after}", "dim"
         case CompactionFailed(because=because):
             return f"• the summary failed, the history stays: {short(because)}", "yellow"
+        case LimitNear(limit=limit, allowed=allowed, used=used):
+            return f"• {used:g} of {allowed:g} {limit} are used up", "yellow"
         case LimitReached(limit=limit, allowed=allowed):
             return f"• the limit of {allowed:g} {limit} is reached", "yellow"
     return None

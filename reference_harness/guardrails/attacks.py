@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from reference_harness.fingerprint import named_by
 from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
 from reference_harness.model import Reply
 from reference_harness.pool import matches
 from reference_harness.registry import DESTRUCTIVE, MUTATING, UNKNOWN
+from reference_harness.samples import named_by
 from reference_harness.scripted import Step, say
 from reference_harness.words import CUT, CUT_BY_LENGTH, REFUSAL
 

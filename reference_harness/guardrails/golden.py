@@ -9,11 +9,23 @@ import msgspec
 
 from reference_harness.errors import StoreFault
 from reference_harness.fingerprint import Guards, fingerprint, table
+from reference_harness.policy import parse
+from reference_harness.records import Config
 
 
-class _Kept(msgspec.Struct, forbid_unknown_fields=True):
+class Kept(msgspec.Struct, forbid_unknown_fields=True):
+    """The table, and the guardrails it was made under. `policy`: the text and the place of the file."""
+
     fingerprint: str
     decisions: dict[str, str]
+    config: Config
+    policy: tuple[str, str]
+    mode: str
+
+    @property
+    def guards(self) -> Guards:
+        """The guardrails of then. Raises UsageFault if their policy can no longer be read."""
+        return Guards(self.config, parse(*self.policy), self.mode)
 
 
 class Golden:
@@ -22,10 +34,10 @@ class Golden:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "golden-decisions.json"
 
-    def load(self) -> dict[str, str] | None:
-        """The decisions kept; None if none are. Raises StoreFault if they cannot be read: that is no agreement."""
+    def load(self) -> Kept | None:
+        """What is kept; None if nothing is. Raises StoreFault if it cannot be read: that is no agreement."""
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=_Kept).decisions
+            return msgspec.json.decode(self.path.read_bytes(), type=Kept)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as bad:
@@ -35,7 +47,9 @@ class Golden:
 
     def keep(self, guards: Guards) -> None:
         """Write the decisions of now, whole or not at all."""
-        body = msgspec.json.format(msgspec.json.encode(_Kept(fingerprint(guards), table(guards))), indent=1)
+        policy, decisions = (guards.policy.text, guards.policy.source), table(guards, with_parts=True)
+        kept = Kept(fingerprint(guards), decisions, guards.config, policy, guards.mode)
+        body = msgspec.json.format(msgspec.json.encode(kept), indent=1)
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self.path.with_suffix(f".{os.getpid()}")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:

@@ -76,7 +76,7 @@ class Stage:
     @asynccontextmanager
     async def session(
         self, *script: Step, more: Mapping[str, Any] | None = None, client: Any = None, resume: str = "",
-        sources: Iterable[Functions] = (), store: Store | None = None,
+        sources: Iterable[ToolSource] = (), store: Store | None = None,
     ) -> AsyncIterator[Session]:  # fmt: skip
         """A session of the live configuration, with `more` on top of it."""
         harness = Harness(self.folder / "state", ScriptedModel(script), store)
@@ -140,7 +140,13 @@ def probe(guardrail: str) -> Callable[[Probe], Probe]:
 
 def load() -> Mapping[str, Probe]:
     """All probes, in order."""
-    from reference_harness.guardrails import attacks, crashes, limits, own_tools  # noqa: F401 - they register their probes
+    from reference_harness.guardrails import (  # noqa: F401 - they register their probes
+        attacks,
+        crashes,
+        limits,
+        own_rules,
+        own_tools,
+    )
 
     return PROBES
 

@@ -16,7 +16,7 @@ import pytest
 from scripted import call, reply, text
 from test_faces import HERE, harness
 
-from reference_harness import events
+from reference_harness import events, log
 from reference_harness.faces import when
 from reference_harness.faces.cli import parser
 
@@ -60,6 +60,13 @@ def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, script
     assert "no interrupted turn" in again.stderr
 
 
+def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):
+    model = scripted(*[reply(call(f"t{n}", "look", nonce=str(n))) for n in range(4)], reply(text("Done.")))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--turns", "5")
+    assert (ran.returncode, ran.stdout) == (0, "Done.\n")
+    assert "of 5 turns are used up" in ran.stderr
+
+
 def test_the_report_of_a_run_names_the_calls_that_did_not_work(tmp_path, scripted):
     model = scripted(reply(call("t1", "wipe", nonce="a"), call("t2", "none", nonce="a")), reply(text("Done.")))
     ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
@@ -91,6 +98,12 @@ def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_pa
     assert kinds >= {"contextloaded", "toolsregistered", "poolassembled", "decided", "guarded", "turnended"}
     wrong = harness(tmp_path, model, "log", "--kind", "nonsense")
     assert (wrong.returncode, "groups are" in wrong.stderr) == (2, True)
+
+
+def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
+    grouped = {kind for kinds in log.GROUPS.values() for kind in kinds}
+    assert set(log.known()) - grouped == {"prompted"}
+    assert grouped <= set(log.known())
 
 
 def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, scripted):

@@ -21,6 +21,7 @@ from reference_harness.paths import resolve
 from reference_harness.permissions import Ruling, Verdict
 from reference_harness.policy import EMPTY, parse
 from reference_harness.records import Config, Limits, Resumed
+from reference_harness.rules import Index
 from reference_harness.verdicts import Finding
 from reference_harness.workflow import Workflow
 from reference_harness.workspace import Workspace
@@ -119,29 +120,78 @@ def guards(config: Config) -> Guards:
     return Guards(config, EMPTY, "ask")
 
 
+def worse(before: Guards, now: Guards) -> list[str]:
+    """What is looser now than before, by the table that was kept of then."""
+    return looser(table(before, with_parts=True), before, now)
+
+
 def test_the_table_says_what_is_decided_and_what_is_looser():
-    strict = Config(deny=("bash",), exclude=("net*",), limits=Limits(turns=5))
-    decisions = table(guards(strict))
+    strict = guards(Config(deny=("bash",), exclude=("net*",), limits=Limits(turns=5)))
+    decisions = table(strict)
     assert decisions["bash destructive"] == "deny"
     assert decisions["netx destructive"] == "left out"
     assert decisions["any-tool unknown"] == "ask"
     assert decisions["any-tool read_only"] == "allow"
-    assert looser(decisions, guards(strict)) == []
-    assert looser(decisions, guards(Config(deny=("bash", "more"), exclude=("net*",), limits=Limits(turns=4)))) == []
-    assert looser(decisions, guards(Config(exclude=("net*",), limits=Limits(turns=6)))) == [
+    assert worse(strict, strict) == []
+    assert worse(strict, guards(Config(deny=("bash", "more"), exclude=("net*",), limits=Limits(turns=4)))) == []
+    assert worse(strict, guards(Config(exclude=("net*",), limits=Limits(turns=6)))) == [
         "bash destructive: deny before, ask now", "limit turns: 5 before, 6 now",
     ]  # fmt: skip
-    assert looser(table(guards(Config())), guards(Config(allow=("*",))))
-    assert fingerprint.fingerprint(guards(strict)) != fingerprint.fingerprint(guards(Config()))
-    loose = parse('rule = [{decision = "allow", tool = "bash"}]', "a policy")
-    assert looser(table(guards(Config())), Guards(Config(), loose, "bypass"))
+    assert worse(guards(Config()), guards(Config(allow=("bash",)))) == ["bash destructive: ask before, allow now"]
+    assert worse(guards(Config()), guards(Config(enable=("fetch",)))) == [
+        "on request: fetch: not offered before, offered now"
+    ]
+    assert fingerprint.fingerprint(strict) != fingerprint.fingerprint(guards(Config()))
+
+
+EMPTY_FILE = '[sandbox]\nuse = "auto"\n'
+
+
+@pytest.mark.parametrize(
+    ("rule", "key"),
+    [
+        ('decision = "deny"\nprogram = "git push"', "shell: git push: deny before, ask now"),
+        ('decision = "deny"\nexactly = "make deploy"', "shell: make deploy: deny before, ask now"),
+        ('decision = "deny"\npaths = ["secrets/**"]', "write writes secrets/x: deny before, ask now"),
+        ('decision = "ask"\npaths = ["secrets/[ab]*"]', "read reads secrets/ax: ask before, allow now"),
+        ('decision = "deny"\ntool = "db__query"\narguments = {sql = "DROP *"}', "db__query with sql=DROP x: deny before, ask now"),
+        ('decision = "deny"\ntool = "rm*"', "rmx destructive: deny before, ask now"),
+    ],
+)  # fmt: skip
+def test_a_rule_of_the_policy_that_is_gone_is_named_whatever_it_is_about(rule, key):
+    before, now = (Guards(Config(), parse(text, "a policy"), "ask") for text in (f"[[rule]]\n{rule}\n", EMPTY_FILE))
+    assert key in worse(before, now)
+    assert worse(now, before) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[rule]]\ndecision = "allow"\nprogram = "rm *"\n', "shell: rm x: ask before, allow now"),
+        ('[[rule]]\ndecision = "allow"\ntool = "bash"\n', "bash destructive: ask before, allow now"),
+        ('[permissions]\nmode = "bypass"\n', "any-tool destructive: ask before, allow now"),
+        ('[sandbox]\nuse = "off"\n', "sandbox: auto before, off now"),
+        ('[tools]\nenable = ["fetch"]\n', "on request: fetch: not offered before, offered now"),
+    ],
+)
+def test_what_came_to_the_policy_and_loosens_it_is_named(monkeypatch, text, words):
+    monkeypatch.delenv("HARNESS_SANDBOX", raising=False)
+    loose = parse(text, "a policy")
+    before, now = Guards(Config(), parse(EMPTY_FILE, "a policy"), "ask"), Guards(Config(), loose, loose.mode)
+    assert words in worse(before, now)
+    assert worse(now, before) == []
+
+
+def test_a_decision_that_the_code_of_then_made_more_strictly_is_named():
+    same = guards(Config())
+    assert looser({"any-tool read_only": "ask"}, same, same) == ["any-tool read_only: ask before, allow now"]
 
 
 def test_the_golden_table_is_kept_and_a_looser_configuration_fails_until_it_is_accepted(tmp_path):
     golden = Golden(tmp_path)
     assert golden.load() is None
     golden.keep(guards(Config(deny=("bash",))))
-    assert golden.load()["bash destructive"] == "deny"
+    assert golden.load().decisions["bash destructive"] == "deny"
     assert golden.path.stat().st_mode & 0o077 == 0
     golden.path.write_text("{}")
     with pytest.raises(StoreFault, match="--accept"):
@@ -170,6 +220,23 @@ def test_a_looser_configuration_is_on_record_at_resume_and_an_equal_one_is_not(t
     assert len(run(story())) == 3
 
 
+def test_a_policy_that_was_loosened_between_two_lives_is_on_record(tmp_path, run, monkeypatch):
+    policy = tmp_path / "harness.toml"
+    monkeypatch.setenv("HARNESS_CONFIG", str(policy))
+
+    async def life(text: str, id_: str = ""):
+        policy.write_text(text)
+        one = harness(tmp_path / "state")
+        session = (await one.load_session(id_))[0] if id_ else await one.new_session(str(tmp_path))
+        await one.close()
+        return session
+
+    id_ = run(life('[[rule]]\ndecision = "deny"\nprogram = "git push"\n')).id
+    loose = run(life('[[rule]]\ndecision = "allow"\nprogram = "ls *"\n', id_))
+    assert "shell: git push: deny before, ask now" in loose.settings.guarded.loosened
+    assert run(life(policy.read_text(), id_)).settings.guarded == loose.settings.guarded
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 NOBODY = types.SimpleNamespace(url="http://127.0.0.1:9")
@@ -184,3 +251,55 @@ def test_the_command_proves_compares_and_exits_1_when_a_guardrail_is_off(tmp_pat
     assert "bash destructive: deny before, ask now" in looser_now.stdout
     assert command(tmp_path, NOBODY, "verify", "--only", "refused call", "--accept").returncode == 0
     assert command(tmp_path, NOBODY, "verify", "--only", "refused call").returncode == 0
+
+
+# -- the operator's policy ---------------------------------------------------------------------------------------------
+
+DENIES = """
+[[rule]]
+decision = "deny"
+program = "git push"
+[[rule]]
+decision = "deny"
+paths = ["secrets/**", "~/.ssh"]
+[[rule]]
+decision = "deny"
+tool = "db__query"
+arguments = {sql = "DROP *"}
+[[rule]]
+decision = "deny"
+tool = "publish*"
+[[rule]]
+decision = "allow"
+program = "git *"
+"""
+BINDS = "each deny rule of the policy binds, whoever would allow the call"
+
+
+def test_the_deny_rules_of_the_policy_are_each_tried(tmp_path, monkeypatch):
+    (tmp_path / "harness.toml").write_text(DENIES)
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "harness.toml"))
+    stage.load()
+
+    async def seen():
+        return [finding async for finding in guardrails.play(Config(), {BINDS: stage.PROBES[BINDS]})]
+
+    assert [(f.held, f.seen) for f in asyncio.run(seen())] == [(True, "4 rules, 7 calls, none got through")]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "replacement", "told"),
+    [
+        (Index, "about_words", lambda *_: iter(()), "shell"),
+        (Index, "about_path", lambda *_: iter(()), "write"),
+        (Index, "about_arguments", lambda *_: iter(()), "db__query"),
+        (turn, "judge", allow_all, "reached although it is denied"),
+    ],
+)
+def test_a_kind_of_rule_that_does_not_bind_is_named_and_nothing_is_run(
+    tmp_path, monkeypatch, where, name, replacement, told
+):
+    (tmp_path / "harness.toml").write_text(DENIES)
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "harness.toml"))
+    monkeypatch.setattr(where, name, replacement)
+    assert told in play(None, BINDS)[BINDS]

@@ -1,0 +1,87 @@
+"""The ACP face as a program of its own, driven by the client that the agent-client-protocol SDK ships."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import pytest
+from acp import RequestError, schema, spawn_agent_process
+from client import Recorder, allow, http, refuse
+from scripted import call, reply, text
+from test_faces import HERE
+
+
+def program(tmp_path, model, recorder):
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
+        "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "sk-canary-key",
+    }  # fmt: skip
+    return spawn_agent_process(
+        recorder, sys.executable, "-m", "reference_harness", "acp", env=environment, cwd=HERE.parents[1]
+    )
+
+
+def words(text_):
+    return [schema.TextContentBlock(type="text", text=text_)]
+
+
+def test_a_whole_conversation_and_its_replay_in_a_second_process(tmp_path, tools, scripted, run):
+    model = scripted(
+        reply(text("Looking. "), call("t1", "look", nonce="a"), call("t2", "wipe", nonce="b"), call("t3", "wipe", nonce="c")),
+        reply(text("Done.")), reply(text("Again.")),
+    )  # fmt: skip
+    answers = iter(["reject_once", "allow_once"])
+
+    async def story():
+        recorder = Recorder(lambda _asked: next(answers))
+        async with program(tmp_path, model, recorder) as (agent, process):
+            hello = await agent.initialize(protocol_version=1)
+            assert (hello.protocol_version, hello.agent_capabilities.load_session) == (1, True)
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[http(tools)])).session_id
+            ended = await agent.prompt(prompt=words("go"), session_id=session)
+            assert ended.stop_reason == "end_turn"
+            assert recorder.said() == "Looking. Done."
+            assert [asked.raw_input for asked in recorder.asked] == [{"nonce": "b"}, {"nonce": "c"}]
+            assert [recorder.statuses(id_)[-1] for id_ in ("t1", "t2", "t3")] == ["completed", "failed", "completed"]
+        assert process.returncode == 0
+        assert tools.journal == [("look", "a"), ("wipe", "c")]
+
+        again = Recorder(refuse)
+        async with program(tmp_path, model, again) as (agent, process):
+            await agent.initialize(protocol_version=1)
+            await agent.load_session(cwd=str(tmp_path), session_id=session, mcp_servers=[http(tools)])
+            kinds = {update.session_update for update in again.updates}
+            assert kinds == {"user_message_chunk", "agent_message_chunk", "tool_call", "tool_call_update"}
+            assert again.said() == "Looking. Done."
+            assert again.asked == []
+            assert (await agent.prompt(prompt=words("more"), session_id=session)).stop_reason == "end_turn"
+            assert again.said() == "Looking. Done.Again."
+        assert process.returncode == 0
+        assert not model.illegal
+
+    run(story())
+
+
+def test_a_cancel_and_wrong_use_have_their_answers(tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("never")))
+
+    async def story():
+        recorder = Recorder(allow)
+        async with program(tmp_path, model, recorder) as (agent, _process):
+            await agent.initialize(protocol_version=1)
+            with pytest.raises(RequestError, match="no open session"):
+                await agent.prompt(prompt=words("x"), session_id="nobody-knows")
+            with pytest.raises(RequestError, match="no session has"):
+                await agent.load_session(cwd=str(tmp_path), session_id="0" * 32, mcp_servers=[])
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[http(tools)])).session_id
+            turn = asyncio.ensure_future(agent.prompt(prompt=words("go"), session_id=session))
+            await asyncio.to_thread(tools.entered.wait, 10)
+            await agent.cancel(session_id=session)
+            assert (await turn).stop_reason == "cancelled"
+            assert recorder.statuses("t1")[-1] == "failed"
+            with pytest.raises(RequestError):
+                await agent.ext_method("nobody/knows", {})
+
+    run(story())
