@@ -1,7 +1,8 @@
 """The same turns by other libraries, each in an environment of its own: `python peers.py NAME URL` in it.
 
-Reads lines `TURNS`, answers each with the processor milliseconds a turn took in a new session. All stream nothing and
-keep the session in memory, their cheapest way; `agno-sqlite` and `langgraph-sqlite` keep it in a file.
+Reads lines `TURNS`, answers each with the processor milliseconds a turn took in a new session. Each asks the model its
+own default way (pydantic-ai streams, the others do not) and keeps the session in memory; `agno-sqlite` and
+`langgraph-sqlite` keep it in a file.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ PEERS = {
     "langgraph": ["langchain==1.5.2", "langchain-anthropic==1.7.10", "langgraph==1.2.24"],
     "langgraph-sqlite": ["langchain==1.5.2", "langchain-anthropic==1.7.10", "langgraph==1.2.24", "langgraph-checkpoint-sqlite"],
     "agno": ["agno==3.1.10", "anthropic==2.13.0"],
-    "agno-sqlite": ["agno==3.1.10", "anthropic==2.13.0", "sqlalchemy"],
+    "agno-sqlite": ["agno==3.1.10", "anthropic==2.13.0", "sqlalchemy[asyncio]"],
     "agent-framework": ["agent-framework-core==1.23.0", "agent-framework-anthropic==1.0.0b261022"],
 }  # fmt: skip
+_KEPT: list[Any] = []
 
 
 def look(thing: str) -> str:
@@ -72,7 +74,9 @@ async def langgraph(url: str, folder: Path, saver: Any = None) -> Turn:
 async def langgraph_sqlite(url: str, folder: Path) -> Turn:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-    return await langgraph(url, folder, await AsyncSqliteSaver.from_conn_string(str(folder / "db")).__aenter__())
+    opened = AsyncSqliteSaver.from_conn_string(str(folder / "db"))
+    _KEPT.append(opened)  # else its connection is closed as soon as nobody holds it
+    return await langgraph(url, folder, await opened.__aenter__())
 
 
 async def agno(url: str, _folder: Path, db: Any = None) -> Turn:

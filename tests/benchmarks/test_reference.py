@@ -215,15 +215,19 @@ def peer(name: str, url: str, environments: Path) -> Iterator[Callable[[int], fl
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", environments / name], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *PEERS[name]], check=True, capture_output=True)
-    process = subprocess.Popen([python, Path(__file__).with_name("peers.py"), name, url], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+    log = environments / f"{name}.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen([python, Path(__file__).with_name("peers.py"), name, url], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)  # fmt: skip
     assert process.stdin and process.stdout
 
     def measured(turns: int) -> float:
         process.stdin.write(f"{turns}\n")
         process.stdin.flush()
-        told = next(line for line in iter(process.stdout.readline, "") if line.startswith("spent "))
-        return float(told.split()[1])
+        for line in iter(process.stdout.readline, ""):
+            if line.startswith("spent "):
+                return float(line.split()[1])
+        raise AssertionError(f"{name} ended: see {log}")
 
     try:
         yield measured

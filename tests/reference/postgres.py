@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 ABSENT = "no PostgreSQL server here: install one (apt-get install postgresql) to run this on both stores"
 FAST = ["-c", "listen_addresses=", "-c", "shared_buffers=16MB", "-c", "max_connections=40"]
+LIBC = ctypes.CDLL(None)
 
 
 def program(name: str) -> Path | None:
@@ -39,7 +41,8 @@ def server() -> Iterator[str]:
         subprocess.run([initdb, "-D", data, "-U", "harness", "--auth=trust", "--no-sync", "--no-instructions", "-E", "UTF8"],
                        check=True, capture_output=True, cwd=folder, **who)  # fmt: skip
         with log.open("wb") as out:
-            running = subprocess.Popen([postgres, "-D", data, "-k", folder, *FAST], stderr=out, cwd=folder, **who)
+            running = subprocess.Popen([postgres, "-D", data, "-k", folder, *FAST], stderr=out, cwd=folder,
+                                       preexec_fn=_end_with_the_tests, **who)  # fmt: skip  # noqa: PLW1509 - one system call, of a library loaded before
         try:
             _wait(folder, running, log)
             yield f"postgresql://harness@/postgres?host={folder}"
@@ -48,6 +51,11 @@ def server() -> Iterator[str]:
             running.wait(20)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_with_the_tests() -> None:
+    """Have the kernel stop the server if the tests are killed: nothing of theirs runs then."""
+    LIBC.prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG
 
 
 def _other_user() -> dict:
