@@ -85,8 +85,8 @@ for _ in sys.stdin:
 class Writer:
     """A process that holds the lease and appends when told."""
 
-    def __init__(self, place: Place) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", WRITER, place.kind, place.address, ID, str(LEASE)],
+    def __init__(self, place: Place, lease: float = LEASE) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", WRITER, place.kind, place.address, ID, str(lease)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
 
     def kill(self) -> None:
