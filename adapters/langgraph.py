@@ -182,9 +182,7 @@ class LangGraph(c.Adapter):  # a life with one checkpointer; a session is a thre
                 await known.agent.aupdate_state(known.thread, None, as_node="__end__")
             known.show(closings, turn)
             given = {"messages": [*closings, HumanMessage(text)]}
-        elif (
-            known.cancelled or not state.next
-        ):  # else the run is taken up as documented: by None, or the answer to its interrupt
+        elif known.cancelled or not state.next:  # else it is taken up as documented: by None, or an interrupt's answer
             return None
         known.cancelled, work = False, asyncio.ensure_future(known.work(given, turn, state))
         cancelled = asyncio.ensure_future(turn.cancelled.wait())
