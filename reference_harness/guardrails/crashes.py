@@ -10,9 +10,8 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,7 @@ from reference_harness.permissions import Answer
 from reference_harness.records import Config, Entry
 from reference_harness.registry import DESTRUCTIVE
 from reference_harness.scripted import Step
-from reference_harness.stores import Lease, SQLiteStore, Store
+from reference_harness.stores import Lease, Row, SQLiteStore, Store
 
 _PATIENCE = 60.0  # seconds until a life that does not die is given up
 
@@ -138,16 +137,6 @@ class _Failing:
             raise StoreFault("the medium is gone")
         self._store.append(session, entries)
 
-    def append_all(self, batches: Mapping[str, Sequence[Entry]]) -> dict[str, StoreFault]:
-        """Fail for all, once it is broken."""
-        faults: dict[str, StoreFault] = {}
-        for session, entries in batches.items():
-            try:
-                self.append(session, entries)
-            except StoreFault as fault:
-                faults[session] = fault
-        return faults
-
     def lease(self, session: str) -> Lease:
         """As the real one."""
         return self._store.lease(session)
@@ -156,6 +145,10 @@ class _Failing:
         """As the real one."""
         return self._store.read(session)
 
+    def rows(self, session: str) -> Iterable[Row]:
+        """As the real one."""
+        return self._store.rows(session)
+
     def sessions(self) -> list[str]:
         """As the real one."""
         return self._store.sessions()
@@ -163,9 +156,6 @@ class _Failing:
     def scan(self, session: str | None, kinds: Sequence[str]) -> Iterator[tuple[str, Entry]]:
         """As the real one."""
         return self._store.scan(session, kinds)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
 
 class _Breaking(Approver):
