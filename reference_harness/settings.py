@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -58,23 +58,38 @@ class Settings:
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
-        match entry.record:
-            case Opened() as opened:
-                self.cwd, self.parent, self.agent = opened.cwd, opened.parent, opened.agent
-                self.type, self.depth = opened.type, opened.depth
-            case Inherited(tools=tools, standing=standing):
-                self.only = tools
-                for decision in standing:
-                    self.standing[decision.tool] = (*self.standing.get(decision.tool, ()), decision)
-            case Configured(config=config):
-                self.config = config
-            case Guarded() as guarded:
-                self.guarded, self.guarded_by = guarded, (self.config, self.policy, self.mode)
-            case Decided(decision=decision) if decision.scope == "session":
-                older = self.standing.get(decision.tool, ())
-                self.standing[decision.tool] = (*(each for each in older if not _replaces(decision, each)), decision)
-            case RulesLoaded(text=text, source=source, grants=grants):
-                self.policy, self.grants = parse(text, source) if text else EMPTY, grants
+        if (take := self._TAKES.get(type(entry.record))) is not None:
+            take(self, entry.record)
+
+    def _opened(self, record: Opened) -> None:
+        self.cwd, self.parent, self.agent = record.cwd, record.parent, record.agent
+        self.type, self.depth = record.type, record.depth
+
+    def _inherited(self, record: Inherited) -> None:
+        self.only = record.tools
+        for decision in record.standing:
+            self.standing[decision.tool] = (*self.standing.get(decision.tool, ()), decision)
+
+    def _configured(self, record: Configured) -> None:
+        self.config = record.config
+
+    def _guarded(self, record: Guarded) -> None:
+        self.guarded, self.guarded_by = record, (self.config, self.policy, self.mode)
+
+    def _decided(self, record: Decided) -> None:
+        decision = record.decision
+        if decision.scope == "session":
+            older = self.standing.get(decision.tool, ())
+            self.standing[decision.tool] = (*(each for each in older if not _replaces(decision, each)), decision)
+
+    def _rules(self, record: RulesLoaded) -> None:
+        self.policy = parse(record.text, record.source) if record.text else EMPTY
+        self.grants = record.grants
+
+    _TAKES: ClassVar[Mapping[type[Any], Callable[[Settings, Any], None]]] = {
+        Opened: _opened, Inherited: _inherited, Configured: _configured, Guarded: _guarded, Decided: _decided,
+        RulesLoaded: _rules,
+    }  # fmt: skip
 
 
 def _replaces(new: Decision, old: Decision) -> bool:

@@ -7,9 +7,9 @@ A message that is followed by another one never changes again; only compaction r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -87,28 +87,30 @@ class Transcript:
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
-        match entry.record:
-            case Prompted(text=text):
-                self._say(text)
-            case Replied(blocks=blocks, calls=calls):
-                self._reply(blocks, calls)
-            case Finished(call=id_, text=text, is_error=is_error):
-                self._user().results[id_] = result_block(id_, text, is_error=is_error)
-            case Closed(call=id_, text=text):
-                self._user().results[id_] = result_block(id_, text, is_error=True)
-            case Compacted(kept_from=kept_from, head=head):
-                summary = Message("user", [text_block(text) for text in head])
-                self.messages = [summary, *self.messages[kept_from:]]
-                self._settled, self._settled_size = [], 0
+        if (take := self._TAKES.get(type(entry.record))) is not None:
+            take(self, entry.record)
 
-    def _say(self, text: str) -> None:
+    def _finished(self, record: Finished) -> None:
+        self._user().results[record.call] = result_block(record.call, record.text, is_error=record.is_error)
+
+    def _closed(self, record: Closed) -> None:
+        self._user().results[record.call] = result_block(record.call, record.text, is_error=True)
+
+    def _compacted(self, record: Compacted) -> None:
+        summary = Message("user", [text_block(text) for text in record.head])
+        self.messages = [summary, *self.messages[record.kept_from :]]
+        self._settled, self._settled_size = [], 0
+
+    def _say(self, record: Prompted) -> None:
+        text = record.text
         self.first_prompt = self.first_prompt or text
         self.last_prompt = text
         message = self._user()
         message.blocks.append(text_block(text))
         message.prompts.append(text)
 
-    def _reply(self, blocks: tuple[Any, ...], calls: tuple[Call, ...]) -> None:
+    def _reply(self, record: Replied) -> None:
+        blocks, calls = record.blocks, record.calls
         for call in calls:
             self.ids.add(call.id)
         if not blocks:
@@ -118,6 +120,10 @@ class Transcript:
             self.messages[-1].calls += calls
             return
         self.messages.append(Message("assistant", list(map(_json.encode, blocks)), calls))
+
+    _TAKES: ClassVar[Mapping[type[Any], Callable[[Transcript, Any], None]]] = {
+        Prompted: _say, Replied: _reply, Finished: _finished, Closed: _closed, Compacted: _compacted,
+    }  # fmt: skip
 
     def _user(self) -> Message:
         if not self.messages or self.messages[-1].role != "user":
