@@ -26,7 +26,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loops import Bare, Reference, model
+from loops import MODEL, Bare, Reference, model
 from peers import PEERS
 
 LOOPS: Mapping[str, Any] = {"bare create": Bare("create"), "bare stream": Bare("stream"), "reference": Reference()}
@@ -158,23 +158,24 @@ def journal(folder: Path, records: int) -> tuple[Any, str]:
 
 
 def resumed(store: Any, session: str) -> float:
-    """Seconds to read a session with its chain checked and to fold it."""
-    from reference_harness.budget import Budget
-    from reference_harness.compaction import Attempts
-    from reference_harness.journal import Journal
-    from reference_harness.settings import Settings
-    from reference_harness.transcript import Transcript
-    from reference_harness.workflow import Workflow
+    """Seconds to read a session with its chain checked, and to fold it into all that a session keeps."""
+    from reference_harness import Session
+    from reference_harness.anthropic_model import AnthropicModel
+    from reference_harness.retries import Retries
 
+    model = AnthropicModel(base_url="http://localhost", api_key="k", name=MODEL, stall_timeout=60)
+    lease = store.lease(session)
     gc.collect()
     began = time.process_time()
     entries = store.read(session)
     read = time.process_time() - began
-    folds = (Transcript(), Settings(), Workflow(), Budget("claude-sonnet-5"), Attempts())
-    Journal(store, session, folds).replay(entries)
-    folds[0].wire()
+    taken_up = Session(session, store, lease, model, Retries())
+    taken_up.journal.replay(entries)
+    taken_up.transcript.wire()
+    spent = time.process_time() - began
+    lease.release()
     resumed.read = read  # type: ignore[attr-defined]
-    return time.process_time() - began
+    return spent
 
 
 def by_the_library(lines: list[bytes]) -> float:
