@@ -37,6 +37,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many examples each property is tried on (default: what the adapter says, else default)",
     )  # fmt: skip
     group.addoption(
+        "--as-installed", "--conformance-as-installed", action="store_true", dest="conformance_installed",
+        help="test the harness as its maker ships it, not in the configuration that its adapter claims for",
+    )  # fmt: skip
+    group.addoption(
         "--profile-claim", choices=("day-one", "operational"), default="",
         help="claim a profile: what it names must be declared",
     )  # fmt: skip

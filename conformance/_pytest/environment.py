@@ -32,6 +32,7 @@ def environment(config: pytest.Config, options: Options) -> dict[str, str]:
 
 def _command(config: pytest.Config, options: Options, workers: str) -> str:
     words = ["pytest", f"--harness={options.harness}", f"--conformance-profile={options.profile}"]
+    words += ["--as-installed"] if options.installed else []
     words += [f"--profile-claim={options.claim}"] if options.claim else []
     words += ["-k", str(keyword)] if (keyword := config.getoption("keyword", "")) else []
     words += [f"-n{workers}"] if workers != "0" else []

@@ -34,6 +34,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     try:
         with _seen(request.config):
             start = start_of(harness, request.config.rootpath)
+            start = start.as_installed() if request.config.getoption("conformance_installed") else start
         opened = World.around(harness, start)
         first_turn(opened)
     except BaseException as bad:
@@ -58,6 +59,8 @@ def installed(request: pytest.FixtureRequest, world: Any) -> Iterator[Any]:
     """A world around the same harness as its maker ships it. Skips where the adapter does not say how that is."""
     from conformance.bench.world import World  # noqa: PLC0415  as above
 
+    if world.harness.start.installed:
+        pytest.skip("the whole run is about the harness as installed")
     if not world.harness.installed:
         pytest.skip("the adapter does not say how the harness runs as installed (key `installed`)")
     try:
@@ -65,7 +68,6 @@ def installed(request: pytest.FixtureRequest, world: Any) -> Iterator[Any]:
     except ConformanceError as bad:
         request.node.stash[OBSERVED] = unobserved(world.harness.installed, bad)
         pytest.skip(f"as installed it did not start: {bad}")
-    opened.harness.configuration = world.harness.installed
     yield opened
     opened.close()
 

@@ -92,7 +92,7 @@ class Items:
         if isinstance(raised, CannotOpen):
             return self._cannot_open(report, raised)
         self._close(ledger, raised, report)
-        outcome = decide(ledger, self.options.shields, self.options.harness)
+        outcome = decide(ledger, self.options.shields, self.options.words)
         _apply(outcome, report, raised)
         item.user_properties.append(("verdict", outcome.word))  # --junitxml takes it from the report of the teardown
         if outcome.word == "deviation":
@@ -205,7 +205,7 @@ def _beside(item: pytest.Item, report: pytest.TestReport, raised: BaseException 
     if isinstance(raised, HarnessError) and report.when == "call":
         report.outcome, report.longrepr = "passed", None
         opened = getattr(item, "funcargs", {})["installed"]
-        item.stash[OBSERVED] = unobserved(opened.harness.configuration, raised)
+        item.stash[OBSERVED] = unobserved(opened.harness.installed, raised)
     if report.when != "teardown" and OBSERVED in item.stash:
         _attach(report, {"observed": item.stash[OBSERVED]})
     return report

@@ -20,7 +20,7 @@ class Outcome:
     text: str = ""
 
 
-def decide(ledger: Ledger, shields: Collection[str], harness: str) -> Outcome:
+def decide(ledger: Ledger, shields: Collection[str], words: str) -> Outcome:
     """The outcome of a closed ledger. What other rows than its own are booked for is not this item's failure."""
     own = {i: ledger.row(i) for i in ledger.check}
     errors = [text for row in own.values() for text in row.errors]
@@ -30,16 +30,16 @@ def decide(ledger: Ledger, shields: Collection[str], harness: str) -> Outcome:
     ended_by = {i for i, row in own.items() if row.bookings}
     untested = [] if ended_by else [i for i, row in own.items() if row.untested]
     if failed or untested:
-        return _red(ledger, failed, untested, shields, harness)
+        return _red(ledger, failed, untested, shields, words)
     if ended_by:
-        return Outcome("deviation", "\n".join(_failure(ledger, i, harness) for i in own if i in ended_by))
+        return Outcome("deviation", "\n".join(_failure(ledger, i, words) for i in own if i in ended_by))
     if any(row.not_exposed for row in own.values()):
         return Outcome("not exposed", "; ".join(text for row in own.values() for text in row.not_exposed))
     return Outcome("pass")
 
 
-def _red(ledger: Ledger, failed: list[str], untested: list[str], shields: Collection[str], harness: str) -> Outcome:
-    texts = [_failure(ledger, i, harness) for i in failed] or [_untestable(ledger, i, harness) for i in untested[:1]]
+def _red(ledger: Ledger, failed: list[str], untested: list[str], shields: Collection[str], words: str) -> Outcome:
+    texts = [_failure(ledger, i, words) for i in failed] or [_untestable(ledger, i, words) for i in untested[:1]]
     text = "\n\n".join(texts)
     if all(i in shields for i in failed or untested):
         return Outcome("known", text)
@@ -50,13 +50,13 @@ def _must(requirement: str) -> bool:
     return table().rows[requirement].level == "MUST"
 
 
-def _failure(ledger: Ledger, requirement: str, harness: str) -> str:
+def _failure(ledger: Ledger, requirement: str, words: str) -> str:
     row = table().rows[requirement]
     bookings = sorted(ledger.row(requirement).bookings, key=lambda b: b.size)
     parts = [f"{requirement} ({row.level}) fails: {row.sentence}", f"Why: {row.reason}"]
     parts += [f"  - {b.message}" for b in bookings]
     parts += _shown(ledger, bookings[0])
-    parts.append(f"Run it again: {again(harness, requirement)}")
+    parts.append(f"Run it again: {again(words, requirement)}")
     return "\n".join(parts)
 
 
@@ -70,13 +70,13 @@ def _shown(ledger: Ledger, booking: Booking) -> list[str]:
     return [*told, "What happened:", plain(timeline(trace, {booking.seq: booking.message}), LINES)]
 
 
-def _untestable(ledger: Ledger, requirement: str, harness: str) -> str:
+def _untestable(ledger: Ledger, requirement: str, words: str) -> str:
     row = table().rows[requirement]
     reasons = "; ".join(ledger.row(requirement).untested)
     return (f"Not testable: {reasons}\n{requirement} ({row.level}): {row.sentence}\n"
-            f"Run it again: {again(harness, requirement)}")  # fmt: skip
+            f"Run it again: {again(words, requirement)}")  # fmt: skip
 
 
-def again(harness: str, requirement: str) -> str:
+def again(words: str, requirement: str) -> str:
     """The command that runs one row."""
-    return f"pytest --harness={harness} -k {requirement.replace('-', '_')}"
+    return f"pytest {words} -k {requirement.replace('-', '_')}"

@@ -70,7 +70,7 @@ def _failures(report: Report, options: Options) -> Iterator[str]:
     for v in report.verdicts:
         if v.verdict == "fail":
             word = "known" if v.id in shields else "FAIL" if v.level == "MUST" else "deviation"
-            yield f"{word} {v.id} {textwrap.shorten(v.reason, WIDTH)}  ({again(options.harness, v.id)})"
+            yield f"{word} {v.id} {textwrap.shorten(v.reason, WIDTH)}  ({again(options.words, v.id)})"
         elif v.verdict == "error":
             yield f"error {v.id} {textwrap.shorten(v.reason, WIDTH)}"
     for k in report.known_failures:

@@ -54,6 +54,8 @@ class Harness:
         self.capabilities = _capabilities(offered, ours, self.start)
         self.installed = manifest.installed.configuration if manifest and manifest.installed else ""
         self.installed = self.installed or str(ours.get("installed") or "")
+        if self.start.installed:
+            self._claim_as_installed()
         self.posture = dict(ours.get("posture") or {}) | dict(manifest.posture if manifest else {})
         self.methods = frozenset(str(m).removeprefix("_conformance/") for m in ours.get("methods") or ())
         self.session_config = bool(ours.get("session_config"))
@@ -61,6 +63,13 @@ class Harness:
         self.closes_sessions = "close" in (offered.get("sessionCapabilities") or {}) or "session/close" in self.methods
         self.notes += [spawned] if spawned else []
         self._refuse_strangers()
+
+    def _claim_as_installed(self) -> None:
+        if not self.installed:
+            raise AdapterError(
+                f"{self.start.source}: it does not say how the harness runs as installed: add `installed` to the adapter"
+            )
+        self.configuration = f"as installed: {self.installed}"
 
     def _refuse_strangers(self) -> None:
         for what, words, known in (

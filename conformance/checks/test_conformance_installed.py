@@ -24,4 +24,4 @@ def test_as_installed(installed: World, observed: Callable[[Mapping[str, Any]], 
     kinds = installed.run(*(reply(call(c.name, c.name, target="x")) for c in asked), DONE, answers=ALLOW, fence=False)
     rounds = (reply(call(f"c{n}", "look", target=f"record {n}")) for n in range(ROUNDS))
     endless = installed.run(*rounds, DONE, answers=ALLOW, fence=False)
-    observed(habits(installed.harness.configuration, kinds, endless, ROUNDS))
+    observed(habits(installed.harness.installed, kinds, endless, ROUNDS))
