@@ -86,7 +86,7 @@ class Settings:
         self.policy = parse(record.text, record.source) if record.text else EMPTY
         self.grants = record.grants
 
-    _TAKES: ClassVar[Mapping[type[Any], Callable[[Settings, Any], None]]] = {
+    _TAKES: ClassVar[Mapping[Any, Callable[[Settings, Any], None]]] = {
         Opened: _opened, Inherited: _inherited, Configured: _configured, Guarded: _guarded, Decided: _decided,
         RulesLoaded: _rules,
     }  # fmt: skip

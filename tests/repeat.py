@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in told(runs, found):
             print(line)
         _keep([run for run in runs if run.number in odd], Path(chosen.keep))
+        if chosen.report:
+            shutil.copytree(runs[0].folder, chosen.report, dirs_exist_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if odd else 0
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verdicts", action="store_true", help="compare the verdicts alone")
     parser.add_argument("-k", dest="rows", default="", help="some rows only, as for pytest")
     parser.add_argument("--keep", metavar="DIR", default="repeat-report", help="where reports that differ are kept")
+    parser.add_argument("--report", metavar="DIR", help="keep the first run's report there, whatever the others say")
     return parser
 
 

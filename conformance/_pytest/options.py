@@ -21,7 +21,7 @@ from conformance.resolve import ManifestPlug, resolve
 class Options:
     """What the user asked for, resolved. `shields`: known failures that have not expired.
 
-    `installed`: as its maker ships it; known failures are of the configuration claimed for, so a file must be named then.
+    `installed`: as its maker ships it. Known failures are of the configuration claimed for: then a file must be named.
     """
 
     harness: str

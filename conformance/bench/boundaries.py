@@ -85,7 +85,7 @@ class Stage:
         planned = self._mark(name, session, nonce)
         if planned is None:
             return
-        await self._settle()
+        await self._settle(planned.pause)
         if planned.action in (KILL, KILL_PROCESS):
             self.kill(planned)
         elif planned.action == CANCEL:
@@ -100,7 +100,7 @@ class Stage:
         if planned is None:
             deliver()
             return
-        await self._settle()
+        await self._settle(planned.pause)
         if planned.action not in (KILL, KILL_PROCESS):
             if planned.action == CANCEL:
                 await self.cancel(session)
@@ -112,7 +112,8 @@ class Stage:
         await asyncio.sleep(0)
         self.kill(planned)
 
-    async def _settle(self) -> None:
+    async def _settle(self, pause: float) -> None:
+        await asyncio.sleep(pause)
         life = self.life  # another boundary may end it meanwhile
         if life is None:
             return

@@ -67,7 +67,7 @@ class Harness:
     def _claim_as_installed(self) -> None:
         if not self.installed:
             raise AdapterError(
-                f"{self.start.source}: it does not say how the harness runs as installed: add `installed` to the adapter"
+                f"{self.start.source}: it does not say how it runs as installed: add `installed` to the adapter"
             )
         self.configuration = f"as installed: {self.installed}"
 

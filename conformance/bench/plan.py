@@ -28,11 +28,15 @@ KILL, KILL_PROCESS, CANCEL, HOLD = "kill", "kill_process", "cancel", "hold"
 
 @dataclass(frozen=True)
 class At:
-    """At the nth occurrence of a boundary in the run: kill the tree, kill the process alone, cancel, or hold."""
+    """At the nth occurrence of a boundary in the run: kill the tree, kill the process alone, cancel, or hold.
+
+    `pause`: seconds the harness is held there first, for rows that do not ask what a late record loses.
+    """
 
     boundary: str
     nth: int = 1
     action: str = KILL
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ from conformance.judging import Predicate, control, expect
 from conformance.judging.predicates import holds
 from conformance.strategies import mixed_batches, texts
 from conformance.strategies.streams import FORMS, PLAIN, styles
-from conformance.trace import Asked, Boundary, Replied, Requested, ToolEntered, TurnEnded
+from conformance.trace import Asked, Boundary, Replied, Requested, Role, ToolEntered, TurnEnded
 
 DONE = reply("All done.")
 FAULTS = 40  # broken answers in a row: more than any sensible number of tries
@@ -128,7 +128,7 @@ def test_evnt_01_a_limit_ends_the_turn(world: World) -> None:
 
 LIMITED = {"turns": Limits(turns=3), "calls": Limits(calls=3), "tokens": Limits(tokens=20_000)}
 MOMENTS: Mapping[str, Callable[[Any], bool]] = {
-    "request": lambda o: isinstance(o, Requested),
+    "request": lambda o: isinstance(o, Requested) and o.role is Role.MAIN,
     "question": lambda o: isinstance(o, Asked),
     "tool": lambda o: isinstance(o, ToolEntered),
 }

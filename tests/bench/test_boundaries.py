@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conformance.bench.boundaries import Stage
+from conformance.bench.boundaries import Killed, Stage
 from conformance.bench.plan import (
     ANSWER_UNREAD,
     ASKED,
@@ -120,3 +120,30 @@ def test_a_cancel_comes_to_a_harness_at_rest(boundary: str) -> None:
     else:
         asyncio.run(stage.unread(boundary, lambda: None))
     assert [type(o).__name__ for o in recorder.observations] == ["Boundary", "Fence", "CancelSent"]
+
+
+def test_a_pause_lets_a_late_record_be_written_before_the_kill() -> None:
+    """Or a row about what follows a crash would not be tested where the crash loses the session."""
+    recorder = Recorder("late")
+    stage = Stage(recorder, (At(REQUEST, pause=0.2),))
+
+    class Life:
+        number = 1
+
+        def drain(self) -> None:
+            """Nothing was written."""
+
+        async def settle(self) -> bool:
+            return True
+
+        def kill(self, scope: str) -> None:
+            stage.stamp(Fence, name=f"{scope} killed")
+
+    async def story() -> None:
+        stage.life = Life()  # type: ignore[assignment]
+        asyncio.get_running_loop().call_later(0.05, lambda: stage.stamp(Fence, name="recorded"))
+        with pytest.raises(Killed):
+            await stage.reach(REQUEST)
+
+    asyncio.run(story())
+    assert [o.name for o in recorder.observations if isinstance(o, Fence)] == ["recorded", "tree killed"]
