@@ -84,7 +84,7 @@ def repeated(suite: Suite, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_runs_alone_under_load_and_with_workers_agree(suite: Suite) -> None:
     suite.checks(PASSES, FAILS)
-    done = repeated(suite, "--runs=3", "--loaded=1", "--parallel=1")
+    done = repeated(suite, "--runs=3", "--loaded=1", "--parallel=1", "--report=first")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 runs gave 3 equal verdict tables" in done.stdout
     assert [line.split()[2] for line in done.stdout.splitlines() if line.startswith("run ")] == [
@@ -93,6 +93,7 @@ def test_runs_alone_under_load_and_with_workers_agree(suite: Suite) -> None:
         "-n",
     ]
     assert not (suite.pytester.path / "repeat-report").exists()
+    assert json.loads((suite.pytester.path / "first" / "report.json").read_text("utf-8"))["complete"]
 
 
 def test_a_row_that_fails_in_one_run_only_is_found_and_its_report_is_kept(suite: Suite) -> None:
