@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, blackbox, children, instructions, policy, telemetry
+from reference_harness import agents, blackbox, children, defaults, instructions, policy, telemetry
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.fingerprint import guarded
@@ -16,15 +16,9 @@ from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.paths import protected, state_folder
-from reference_harness.records import (
-    Config,
-    Entry,
-    Opened,
-    Resumed,
-)  # fmt: skip
+from reference_harness.records import Entry, Opened, Resumed
 from reference_harness.retries import Retries
 from reference_harness.session import Session
-from reference_harness.settings import merge
 from reference_harness.sources import ToolSource
 from reference_harness.stores import Store, check_id, open_store
 
@@ -58,7 +52,8 @@ class Harness:
         self, cwd: str, servers: Sequence[Server | ToolSource] = (), config: Any = None, *, agent_type: str = ""
     ) -> Session:
         """Begin a session, of an agent type if one is named."""
-        settings = merge(Config(), config or {})
+        rules = policy.load()
+        settings, standing = defaults.config(rules, config), defaults.servers(rules)
         if agent_type:
             settings = children.under(settings, agents.find(agent_type))
         retries, id_ = Retries.from_environment(), secrets.token_hex(16)
@@ -68,7 +63,7 @@ class Harness:
         except BaseException:
             session.let_go()
             raise
-        return await self._start(session, servers)
+        return await self._start(session, (*standing, *servers), rules)
 
     async def load_session(
         self, id_: str, servers: Sequence[Server | ToolSource] = (), config: Any = None
@@ -77,6 +72,8 @@ class Harness:
         await self._let_go(check_id(id_))
         if id_ not in self.store.sessions():
             raise UsageFault(f"no session has the id {id_}: list the sessions to see which there are")
+        rules = policy.load()
+        standing = defaults.servers(rules)
         lease = self.store.lease(id_)
         try:
             entries = self.store.read(id_)
@@ -93,7 +90,7 @@ class Harness:
         children.reconcile(session, self.store)
         if settings.config != session.settings.config:
             session.journal.note(settings)
-        await self._start(session, servers)
+        await self._start(session, (*standing, *servers), rules)
         return session, entries
 
     async def _let_go(self, id_: str) -> None:
@@ -102,10 +99,10 @@ class Harness:
                 raise UsageFault("a turn is running in this session: cancel it before loading it again")
             await self.sessions.pop(id_).close()
 
-    async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
+    async def _start(self, session: Session, servers: Sequence[Server | ToolSource], rules: policy.Policy) -> Session:
         try:
             more = (self._folder,) if self._folder else ()
-            session.load_rules(policy.load(), self._grants, protected(*more))
+            session.load_rules(rules, self._grants, protected(*more))
             kind = session.settings.type
             told = agents.find(kind).instructions() if kind else ""
             session.instructions, notes = instructions.load(session.settings.cwd, told)

@@ -20,6 +20,8 @@
     [sandbox]
     use = "required"                # for the shell: auto (where there is one), required or off
 
+What sessions begin with, [session] and [mcp.NAME], is in `defaults.py`.
+
 A file that cannot be read, or says something that is not understood, is an error and never an empty policy.
 """
 
@@ -41,12 +43,7 @@ from reference_harness.pool import matches
 from reference_harness.registry import ToolInfo
 from reference_harness.rules import Index, Rule, as_toml, check_rule
 
-# Tables of the same file that others read; any other name is a mistake, and mistakes are not ignored.
-ELSEWHERE = frozenset(
-    {"agents", "budget", "compaction", "handlers", "limits", "mcp", "model", "store", "telemetry", "verification",
-     "verify"}
-)  # fmt: skip
-
+TABLES = ("permissions", "rule", "tools", "sandbox", "session", "mcp")
 SANDBOX = ("off", "auto", "required")  # from loose to strict
 
 
@@ -55,6 +52,7 @@ class Policy:
     """Rules and modes. `text` is the file as it was read, kept for the record; `source` where it was.
 
     `exclude`: tools that no session is offered. `enable`: tools that are off unless named. `sandbox`: one of SANDBOX.
+    `session` and `mcp`: the tables of these names, see `defaults`.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -65,6 +63,8 @@ class Policy:
     exclude: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
     sandbox: str = ""
+    session: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    mcp: Mapping[str, Any] = field(default_factory=dict, hash=False)
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict, compare=False, repr=False)
 
     def index(self, tool: ToolInfo, cwd: str) -> Index:
@@ -117,12 +117,20 @@ def parse(text: str, source: str) -> Policy:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageFault(f"the policy {source} is no TOML: {error}") from error
-    if unknown := set(tables) - ELSEWHERE - {"permissions", "rule", "tools", "sandbox"}:
-        raise UsageFault(f"the policy {source} has tables nobody knows: {sorted(unknown)}")
+    if unknown := set(tables) - set(TABLES):
+        raise UsageFault(f"the policy {source} has tables nobody knows: {sorted(unknown)}; known are {list(TABLES)}")
     mode, modes = _modes(tables.get("permissions", {}), source)
     exclude, enable = _tools(tables.get("tools", {}), source)
     rules, sandbox = _rules(tables.get("rule", []), source), _sandbox(tables.get("sandbox", {}), source)
-    return Policy(rules, mode, modes, text, source, exclude, enable, sandbox)
+    session, servers = _table("session", tables, source), _table("mcp", tables, source)
+    return Policy(rules, mode, modes, text, source, exclude, enable, sandbox, session, servers)
+
+
+def _table(name: str, tables: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    given = tables.get(name, {})
+    if not isinstance(given, Mapping):
+        raise UsageFault(f"the policy {source}: {name} must be a table")
+    return given
 
 
 def _modes(given: Any, source: str) -> tuple[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from dataclasses import asdict
 
+from reference_harness import defaults, policy
 from reference_harness.faces import options, output
 from reference_harness.faces.commands_work import find
 from reference_harness.fingerprint import Guards, looser
@@ -13,12 +14,11 @@ from reference_harness.guardrails import Finding, Golden, load, play
 from reference_harness.harness import Harness
 from reference_harness.paths import state_folder
 from reference_harness.records import Config
-from reference_harness.settings import merge
 
 
 def guardrails(given: argparse.Namespace) -> int:
     """Play the adversarial set and compare the golden table. 1 if a guardrail is off."""
-    config = merge(Config(), options.config(given))
+    config = defaults.config(policy.load(), options.config(given))
     findings = [*asyncio.run(_played(config, given.only or "")), _golden(Guards.live(config), accept=given.accept)]
     off = [finding for finding in findings if not finding.held]
     if given.json:

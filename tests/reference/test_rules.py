@@ -162,7 +162,7 @@ def test_a_policy_that_is_named_and_missing_is_an_error_and_none_is_empty(tmp_pa
 
 def test_a_policy_bounds_the_modes(tmp_path):
     path = tmp_path / "harness.toml"
-    path.write_text("[permissions]\nmode = 'plan'\nmodes = ['plan', 'ask']\n[limits]\nturns = 3\n")
+    path.write_text("[permissions]\nmode = 'plan'\nmodes = ['plan', 'ask']\n[session]\nlimits = { turns = 3 }\n")
     made = policy.load(path)
     assert (made.mode_for(None), made.mode_for("ask")) == ("plan", "ask")
     with pytest.raises(UsageFault, match="does not allow"):

@@ -1,0 +1,112 @@
+"""What the operator's file gives every session: settings and tool servers; and nothing in it is ignored."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from scripted import call, reply, text
+
+from reference_harness import UsageFault, defaults, policy
+from reference_harness.records import Limits
+
+STDIO = str(Path(__file__).with_name("stdio_tools.py"))
+
+
+@pytest.fixture
+def operator(tmp_path, monkeypatch):
+    def write(body: str) -> None:
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / "config" / "harness.toml").write_text(body)
+
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "config"))
+    return write
+
+
+def test_a_session_begins_with_the_operators_settings_and_what_is_given_goes_before(
+    operator, house, tmp_path, scripted, run
+):
+    operator('[session]\nlimits = { turns = 3, tokens = 50000 }\npinned = ["the customer is Acme"]\n')
+
+    async def story():
+        harness = house(scripted(reply(text("done"))))
+        session = await harness.new_session(str(tmp_path), [], {"limits": {"turns": 7}})
+        assert session.settings.config.limits == Limits(turns=7, tokens=50000)
+        assert session.settings.config.pinned == ("the customer is Acme",)
+        await harness.close()
+
+    run(story())
+
+
+def test_a_limit_of_the_operator_binds(operator, house, tmp_path, tools, scripted, run):
+    operator("[session]\nlimits = { turns = 2 }\n")
+    model = scripted(*(reply(call(f"t{n}", "look", nonce=str(n))) for n in range(5)))
+
+    async def story():
+        harness = house(model)
+        session = await harness.new_session(str(tmp_path), [harness.server])
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.limit) == ("max_turn_requests", "turns")
+        await harness.close()
+
+    run(story())
+    assert len(model.main) == 2
+
+
+def test_every_session_is_connected_to_the_operators_servers_also_when_it_is_taken_up(
+    operator, house, tmp_path, scripted, run, monkeypatch
+):
+    monkeypatch.setenv("SECRET", "s3cret")
+    operator(
+        f'[mcp.tickets]\ncommand = "{sys.executable}"\nargs = ["{STDIO}", "{tmp_path / "ran"}"]\nenv = {{ TOKEN = "$SECRET" }}\n'
+    )
+
+    async def story():
+        harness = house(scripted(reply(text("done"))))
+        session = await harness.new_session(str(tmp_path))
+        assert {t.source.name for t in session.registry.tools(source="tickets")} == {"tickets"}
+        await harness.close()
+        harness = house(scripted(reply(text("done"))))
+        session, _ = await harness.load_session(session.id)
+        assert session.registry.tools(source="tickets")
+        await harness.close()
+
+    run(story())
+
+
+def test_a_secret_is_read_from_the_environment(monkeypatch):
+    monkeypatch.setenv("TICKETS", "Bearer x")
+    given = (
+        '[mcp.tickets]\nurl = "https://tickets.example/mcp"\nheaders = { Authorization = "$TICKETS" }\ntrusted = false'
+    )
+    (server,) = defaults.servers(policy.parse(given, "here"))
+    assert (server.name, server.headers, server.trusted) == ("tickets", {"Authorization": "Bearer x"}, False)
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    ("[limits]\nturns = 1\n", "tables nobody knows.*limits"),
+    ("[session]\nlimit = { turns = 1 }\n", r"\[session\] cannot hold \['limit'\]"),
+    ('[session]\nmode = "plan"\n', "a mode stands in"),
+    ("[session]\nlimits = { turn = 1 }\n", r"\[session\]: unknown limits"),
+    ("[session]\nlimits = { turns = -1 }\n", r"\[session\]: the limit turns"),
+    ("session = 3\n", "session must be a table"),
+    ("[mcp.x]\n", r"\[mcp.x\]: give `command`"),
+    ('[mcp.x]\ncommand = "a"\nurl = "http://b"\n', "one of them"),
+    ('[mcp.x]\nurl = "http://b"\nargs = ["c"]\n', "go with `command`"),
+    ('[mcp.x]\ncmd = "a"\n', r"\[mcp.x\].*cmd"),
+    ('[mcp.x]\nurl = "http://b"\nheaders = { A = "$NOT_THERE" }\n', "NOT_THERE, which is not in the environment"),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
+    operator, house, tmp_path, scripted, run, body, said
+):
+    operator(body)
+
+    async def story():
+        harness = house(scripted(reply(text("x"))))
+        with pytest.raises(UsageFault, match=said):
+            await harness.new_session(str(tmp_path))
+        assert harness.store.sessions() == []
+        await harness.close()
+
+    run(story())
