@@ -115,6 +115,12 @@ def expand(pattern: str, cwd: str) -> list[str] | None:
     return found
 
 
+def starts_like_option(pattern: str, cwd: str) -> bool:
+    """Whether a shell's glob names a file now that a program would take for an option."""
+    first = pattern.partition("/")[0]
+    return pattern[:1] in "*?[-" and any(name.startswith("-") for name in globbing.iglob(first, root_dir=cwd))  # noqa: PTH207 - as above
+
+
 @lru_cache(maxsize=8192)
 def matcher(pattern: str, cwd: str) -> re.Pattern[str]:
     """A path pattern as an expression: `**` crosses folders; without a glob it covers all that is below, too."""
