@@ -178,7 +178,7 @@ def answered(call: Call, tool: ToolInfo, ruling: Ruling, answer: Answer, agent: 
     """A decision that the approver took, or that stands for the answer that never came."""
     scope = answer.scope if answer.verdict == "deny" or ruling.grant else "once"
     lasting = scope != "once"
-    grant = ruling.grant if answer.verdict == "allow" else refusal(tool, ruling)
+    grant = ruling.grant if answer.verdict == "allow" else refusals(tool, ruling)
     return Decision(
         call=call.id, tool=call.tool, digest=call.digest, verdict=answer.verdict, rule=ruling.rule,
         handler=answer.handler, who=answer.who, scope=scope, because=answer.because,
@@ -187,7 +187,7 @@ def answered(call: Call, tool: ToolInfo, ruling: Ruling, answer: Answer, agent: 
     )  # fmt: skip
 
 
-def refusal(tool: ToolInfo, ruling: Ruling) -> str:
+def refusals(tool: ToolInfo, ruling: Ruling) -> str:
     """The rules that a lasting no would save: for the shell the very commands, for any other tool the tool."""
     if is_shell(tool) and ruling.grant:
         return ruling.grant.replace('{decision = "allow"', '{decision = "deny"')

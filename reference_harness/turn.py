@@ -12,7 +12,7 @@ from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
-from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, still_holds
+from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, refusals, still_holds
 from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
@@ -127,7 +127,7 @@ class Turn:
             grant = ruling.grant
             question = Question(
                 call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant,
-                await sandbox.confines(tool, session.settings.policy.sandbox),
+                await sandbox.confines(tool, session.settings.policy.sandbox), refusals=refusals(tool, ruling),
             )  # fmt: skip
             answer = await self._ask(question)
             if answer.verdict == "allow" and (

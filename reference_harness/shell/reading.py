@@ -31,6 +31,7 @@ _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COL
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
 # What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
 _LIVE = re.compile(r"`|\$[({\[]")
+_BEFORE_COMMENT = frozenset({b"", b" ", b"\t", b"\n", b";", b"|", b"&", b"(", b")"})
 _ANSI_STRING = re.compile(r"\$'(?:[^'\\]|\\.)*'", re.DOTALL)
 _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 
@@ -216,6 +217,10 @@ class _Walk:
         ends = [*(part.start_byte for part in parts), node.end_byte]
         return b" ".join(self._source[a:b] for a, b in zip(starts, ends, strict=True)).decode("utf-8", "replace")
 
+    def _comment(self, node: Node) -> None:
+        if self._source[: node.start_byte][-1:] not in _BEFORE_COMMENT:  # to the shell it is in the middle of a word
+            self.reading.doubt("a # that may be within a word", opaque=True)
+
     def _ansi_c_string(self, node: Node) -> None:
         if not _ANSI_STRING.fullmatch(self._text(node)):  # the grammar takes every \\' for a quote within
             self.reading.doubt("a quoted text that may end elsewhere", opaque=True)
@@ -249,6 +254,7 @@ _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
     "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
     "for_statement", "heredoc_redirect", "command_substitution", "ansi_c_string",
+    "comment",
 })  # fmt: skip
 
 
