@@ -31,7 +31,7 @@ _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COL
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
 # What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
 _LIVE = re.compile(r"`|\$[({\[]")
-_BEFORE_COMMENT = frozenset({b"", b" ", b"\t", b"\n", b";", b"|", b"&", b"(", b")"})
+_BEFORE_COMMENT = re.compile(rb"|(?s:[^\\])?[ \t\n;|&()]")
 _ANSI_STRING = re.compile(r"\$'(?:[^'\\]|\\.)*'", re.DOTALL)
 _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 
@@ -203,12 +203,13 @@ class _Walk:
 
     def _heredoc_redirect(self, node: Node) -> None:
         """What no node of the body stands for is text, and must be text to the shell as well."""
-        start = "".join(self._text(child) for child in node.children if child.type == "heredoc_start")
-        if set("\\'\"") & set(start):
-            return
-        for body in (child for child in node.children if child.type == "heredoc_body"):
-            if _LIVE.search(self._between(body)):
-                self.reading.doubt("a here-document in which something may run", opaque=True)
+        parts = {child.type: child for child in reversed(node.children)}
+        start, body = parts.get("heredoc_start"), parts.get("heredoc_body", parts.get("heredoc_end"))
+        line = self._source[start.end_byte : body.start_byte] if start and body else b"?"
+        if line.find(b"\n") != len(line) - 1:
+            self.reading.doubt("a here-document that may begin elsewhere", opaque=True)
+        if start and body and not set("\\'\"") & set(self._text(start)) and _LIVE.search(self._between(body)):
+            self.reading.doubt("a here-document in which something may run", opaque=True)
 
     def _between(self, node: Node) -> str:
         """The text of a node without what its parts stand for."""
@@ -218,7 +219,8 @@ class _Walk:
         return b" ".join(self._source[a:b] for a, b in zip(starts, ends, strict=True)).decode("utf-8", "replace")
 
     def _comment(self, node: Node) -> None:
-        if self._source[: node.start_byte][-1:] not in _BEFORE_COMMENT:  # to the shell it is in the middle of a word
+        before = self._source[max(0, node.start_byte - 2) : node.start_byte]
+        if not _BEFORE_COMMENT.fullmatch(before):  # to the shell it is in the middle of a word
             self.reading.doubt("a # that may be within a word", opaque=True)
 
     def _ansi_c_string(self, node: Node) -> None:
