@@ -18,7 +18,8 @@ from reference_harness.verdicts import Finding, Verdict
 class Ground:
     """`standing`: what an approver answered for more than once, of this tool. `cwd`: the workspace, absolute.
 
-    `protected`: resolved folders that hold policy, grants, sessions and audit.
+    `protected`: resolved folders that hold policy, grants, sessions and audit. `broken`: why the rules cannot be read
+    any more: these are the last that could.
     """
 
     config: Config = Config()
@@ -28,6 +29,7 @@ class Ground:
     cwd: str = "/"
     doubtful: bool = False
     protected: Sequence[str] = field(default=())
+    broken: str = ""
 
 
 class Book:

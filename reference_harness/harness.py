@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, blackbox, children, instructions, policy, telemetry
+from reference_harness import agents, blackbox, children, instructions, telemetry
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.fingerprint import guarded
@@ -16,6 +16,7 @@ from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.paths import protected, state_folder
+from reference_harness.policy import PolicyFile
 from reference_harness.records import (
     Config,
     Entry,
@@ -37,7 +38,7 @@ class Harness:
         self._model = model
         self._store = store
         self._clients = HttpClients()
-        self._grants = Grants()
+        self._rules, self._grants = PolicyFile(), Grants()
         self.sessions: dict[str, Session] = {}
 
     @property
@@ -105,7 +106,7 @@ class Harness:
     async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
             more = (self._folder,) if self._folder else ()
-            session.load_rules(policy.load(), self._grants, protected(*more))
+            session.load_rules(self._rules, self._grants, protected(*more))
             kind = session.settings.type
             told = agents.find(kind).instructions() if kind else ""
             session.instructions, notes = instructions.load(session.settings.cwd, told)

@@ -34,6 +34,7 @@ class Ruling:
     grant: str = ""
     places: tuple[str, ...] = ()
     mode: str = ""
+    because: str = ""  # in words, where the rule alone does not say it
 
 
 @dataclass
@@ -53,9 +54,12 @@ def judge(tool: ToolInfo, call: Call, ground: Ground) -> Ruling:
     if refuses(ground.mode, found.weight):
         found.parts.append(Finding(Verdict.DENY, f"mode:{ground.mode} changes nothing"))
     decides = strictest(_lifted(found, ground.mode))
+    if ground.broken and not (decides.default and decides.verdict is Verdict.ALLOW):
+        decides = strictest([decides, Finding(Verdict.DENY, "policy:unreadable")])
+    because = ground.broken if decides.rule == "policy:unreadable" else ""
     asks_by_default = decides.verdict is Verdict.ASK and decides.default
     grant = "\n".join(rule.text for rule in found.grants or ()) if asks_by_default else ""
-    return Ruling(decides.verdict, decides.rule, grant, found.places, ground.mode)
+    return Ruling(decides.verdict, decides.rule, grant, found.places, ground.mode, because)
 
 
 def never(tool: ToolInfo, ground: Ground) -> str:
@@ -169,7 +173,7 @@ def automatic(call: Call, ruling: Ruling, agent: str = "main") -> Decision:
     allowed = ruling.verdict is Verdict.ALLOW
     return Decision(
         call=call.id, tool=call.tool, digest=call.digest, verdict="allow" if allowed else "deny", rule=ruling.rule,
-        handler="automatic", who="policy", scope="once", because="the rule decides without asking",
+        handler="automatic", who="policy", scope="once", because=ruling.because or "the rule decides without asking",
         places=ruling.places, mode=ruling.mode, agent=agent,
     )  # fmt: skip
 

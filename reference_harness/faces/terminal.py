@@ -20,6 +20,7 @@ from reference_harness.records import (
     Finished,
     GrantLost,
     LimitReached,
+    RulesLoaded,
     Started,
 )
 from reference_harness.work_records import LimitNear
@@ -104,6 +105,8 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a tabl
             return f"• older messages were summarised: {before} bytes are now {after}", "dim"
         case CompactionFailed(because=because):
             return f"• the summary failed, the history stays: {short(because)}", "yellow"
+        case RulesLoaded(broken=broken) if broken:
+            return f"• {visible(broken)}", "red"
         case GrantLost(error=error):
             return f"• the answer could not be saved and held for this call alone: {short(error)}", "yellow"
         case LimitNear(limit=limit, allowed=allowed, used=used):

@@ -162,11 +162,19 @@ def test_a_policy_that_is_named_and_missing_is_an_error_and_none_is_empty(tmp_pa
 
 def test_a_policy_bounds_the_modes(tmp_path):
     path = tmp_path / "harness.toml"
-    path.write_text("[permissions]\nmode = 'plan'\nmodes = ['plan', 'ask']\n[limits]\nturns = 3\n")
+    path.write_text("[permissions]\nmode = 'plan'\nmodes = ['plan', 'ask']\n")
     made = policy.load(path)
     assert (made.mode_for(None), made.mode_for("ask")) == ("plan", "ask")
     with pytest.raises(UsageFault, match="does not allow"):
         made.mode_for("bypass")
+
+
+@pytest.mark.parametrize("table", ["limits", "budget", "handlers", "mcp", "mistake"])
+def test_a_table_that_nobody_reads_is_no_setting(table, tmp_path):
+    path = tmp_path / "harness.toml"
+    path.write_text(f"[{table}]\nturns = 3\n")
+    with pytest.raises(UsageFault, match=f"{table}.*known are"):
+        policy.load(path)
 
 
 def test_the_text_of_a_rule_is_the_rule():
