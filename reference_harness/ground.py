@@ -36,13 +36,14 @@ class Book:
     """The rules that could be about one tool here: the policy's, and the standing answers'."""
 
     def __init__(self, tool: ToolInfo, ground: Ground) -> None:
+        """`standing`: standing answers as rules, with the word for where they are from."""
         self.tool = tool
         self.ground = ground
         self.index: Index = ground.policy.index(tool, ground.cwd)
+        self.standing: list[tuple[Rule, str]] = self._standing() if ground.standing else []
 
-    @cached_property
-    def standing(self) -> list[tuple[Rule, str]]:
-        """Standing answers as rules, with the word for where they are from. A grant that cannot be read is none."""
+    def _standing(self) -> list[tuple[Rule, str]]:
+        """A grant that cannot be read is none."""
         found = []
         for decision in self.ground.standing:
             if decision.tool != self.tool.name or self.is_void(decision):
@@ -62,7 +63,7 @@ class Book:
 
     def policy(self, rule: Rule) -> Finding:
         """What a rule of the policy says."""
-        return Finding(Verdict[rule.decision.upper()], f"policy:{self.index.text_of(rule)}")
+        return self.index.finding(rule)
 
     def about_words(self, words: Sequence[str | None], *, moved: bool = False) -> Iterator[Finding]:
         """What rules say of a command. `moved`: it may run in another folder, where no yes of an approver holds."""

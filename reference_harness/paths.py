@@ -160,10 +160,11 @@ def strings(value: object, left: int = 200) -> Iterator[str]:
     stack = [value]
     while stack and left:
         left -= 1
-        match stack.pop():
-            case str(text) if text and len(text) < 4096 and "\n" not in text and "\0" not in text:
-                yield text
-            case list(items):
-                stack.extend(items)
-            case dict(members):
-                stack.extend(members.values())
+        one = stack.pop()
+        if isinstance(one, str):
+            if one and len(one) < 4096 and "\n" not in one and "\0" not in one:
+                yield one
+        elif isinstance(one, list):
+            stack.extend(one)
+        elif isinstance(one, dict):
+            stack.extend(one.values())

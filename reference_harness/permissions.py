@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reference_harness.ground import Book, Ground, said
 from reference_harness.modes import Weight, lets_through, refuses
@@ -21,8 +22,7 @@ from reference_harness.verdicts import Finding, Verdict, strictest
 __all__ = ["Answer", "Ground", "Ruling", "Verdict", "answered", "automatic", "judge", "never"]
 
 
-@dataclass(frozen=True)
-class Ruling:
+class Ruling(NamedTuple):
     """A verdict, and the rule that gave it.
 
     `grant`: the exact rules that an "always" would save, one a line; empty where none could hold. `places`: what the
@@ -103,6 +103,8 @@ def _look(tool: ToolInfo, call: Call, book: Book) -> _Parts:
 
 
 def _of_config(tool: ToolInfo, config: Config) -> list[Finding]:
+    if not (config.deny or config.ask or config.allow):
+        return []
     return [
         Finding(verdict, f"{verdict.name.lower()}:{pattern}")
         for verdict, patterns in (
@@ -139,9 +141,10 @@ def _weight(tool: ToolInfo) -> Weight:
 
 
 def _of_risk(tool: ToolInfo) -> _Parts:
-    reads = _risk(tool) == READ_ONLY
-    part = Finding(Verdict.ALLOW if reads else Verdict.ASK, f"tier:{_risk(tool)}", default=True)
-    return _Parts([], [part], _weight(tool), [Rule(decision="allow", tool=tool.name)])
+    risk = _risk(tool)
+    reads = risk == READ_ONLY
+    part = Finding(Verdict.ALLOW if reads else Verdict.ASK, f"tier:{risk}", default=True)
+    return _Parts([], [part], Weight.READS if reads else Weight.HEAVY, [Rule(decision="allow", tool=tool.name)])
 
 
 def _of_files(tool: ToolInfo, call: Call, book: Book) -> _Parts:

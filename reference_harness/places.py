@@ -76,7 +76,7 @@ def _listed(value: Any) -> list[Any]:
 def other_words(arguments: Mapping[str, Any], names: tuple[str, ...], book: Book, *, writes: bool) -> Iterator[Finding]:
     """What is said of arguments that nobody declared to be paths, should they be some."""
     cwd = book.ground.cwd
-    for text in strings({key: value for key, value in arguments.items() if key not in names}):
+    for text in strings({key: value for key, value in arguments.items() if key not in names} if names else arguments):
         if "/" in text or "\\" in text or os.path.lexists(os.path.join(cwd, text)) or text in (".", "..", "~"):  # noqa: PTH118
             yield from strict_words(resolve(text, cwd), book, writes=writes)
         elif book.index.has_paths:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reference_harness import compaction, handlers, sandbox, verifiers, waits
@@ -157,9 +156,9 @@ class Turn:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
         ruling = judge(tool, view.call, self.session.ground(view))
         if ruling.verdict is Verdict.ALLOW and tool.name in self.session.definitions.changed:
-            return replace(ruling, verdict=Verdict.ASK, rule=CHANGED, grant="")
+            return ruling._replace(verdict=Verdict.ASK, rule=CHANGED, grant="")
         if ruling.verdict is Verdict.ALLOW and (row := self._too_often(view)):
-            return replace(ruling, verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
+            return ruling._replace(verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
         return ruling
 
     async def _ask(self, question: Question) -> Answer:
