@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,7 +41,15 @@ class Book:
         self.tool = tool
         self.ground = ground
         self.index: Index = ground.policy.index(tool, ground.cwd)
+        self._workspace = ""
         self.standing: list[tuple[Rule, str]] = self._standing() if ground.standing else []
+
+    @property
+    def workspace(self) -> str:
+        """The workspace, resolved once for the decision that is being taken."""
+        if not self._workspace:
+            self._workspace = os.path.realpath(self.ground.cwd)
+        return self._workspace
 
     def _standing(self) -> list[tuple[Rule, str]]:
         """A grant that cannot be read is none."""

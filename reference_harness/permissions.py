@@ -163,7 +163,8 @@ COMMAND = "command"  # the shell tool's argument
 def _of_shell(tool: ToolInfo, call: Call, book: Book) -> _Parts:
     from reference_harness.shell.examining import examine  # the parser only where there is something to parse
 
-    folder = paths_of(call.arguments, tool.paths, book.ground.cwd)[0]
+    elsewhere = any(name in call.arguments for name in tool.paths)
+    folder = paths_of(call.arguments, tool.paths, book.ground.cwd)[0] if elsewhere else book.workspace
     found = examine(str(call.arguments.get(COMMAND, "")), book, folder)
     return _Parts([], found.findings, found.weight, found.grants, tuple(dict.fromkeys(found.places)))
 

@@ -16,11 +16,10 @@ GUARDED = "guarded:policy, grants, sessions and audit"
 
 def judge_place(path: str, book: Book, *, writes: bool) -> list[Finding]:
     """What is said of one resolved path; without a rule the workspace may be read, and all else asks."""
-    ground = book.ground
     found = list(guard(path, book, writes=writes))
     found += book.about_path(path)
     if not found:
-        found.append(_by_default(path, os.path.realpath(ground.cwd), writes=writes))
+        found.append(_by_default(path, book.workspace, writes=writes))
     return found
 
 

@@ -161,7 +161,7 @@ class _Part:
                     _redirected(word, self.folders, self.book, self.out, writes=False)
             return
         named = [path for some in places for path in some or ()]
-        for path in named or [os.path.realpath(each) for each in self.folders]:
+        for path in named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]:  # the first is resolved
             self.out.places.append(path)
             if path not in HARMLESS:
                 self.out.add(*judge_place(path, self.book, writes=False))
