@@ -56,10 +56,11 @@ def shown(question: Question, cwd: str) -> Iterator[Line]:
 
 def _rules(question: Question, cwd: str) -> Iterator[Line]:
     """The rules of each answer that lasts, and where they land."""
-    where = f"for this session ({{}}), or saved for {visible(cwd)} until `harness grants --revoke` ({{}})"
-    for rules, keys in ((question.grant if question.may_stand else "", "sa"), (question.refusals, "ND")):
+    grant = question.grant if question.may_stand else ""
+    for word, rules, session, saved in (("yes", grant, "s", "a"), ("no", question.refusals, "N", "D")):
         if rules:
-            yield f"│ {where.format(*keys)}", "dim"
+            where = f"or saved for {visible(cwd)} until `harness grants --revoke` ({saved})"
+            yield f"│ {word} for this session ({session}), {where}:", "dim"
         for line in rules.splitlines():
             yield f"│   {visible(line)}", "dim"
 

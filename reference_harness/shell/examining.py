@@ -134,10 +134,11 @@ class _Part:
         self.reading = reading
         self.book = book
         self.folders = folders
+        self.moved = folders != [book.workspace]  # whether by `cd`, or because the call itself starts elsewhere
         self.out = out
 
     def judge(self) -> None:
-        ruled = list(self.book.about_words(self.texts, moved=len(self.folders) > 1))
+        ruled = list(self.book.about_words(self.texts, moved=self.moved))
         if self.name == "cd" or self.texts[0] in self.reading.functions:
             self.out.add(*ruled)  # where it leads and what the function does is judged by itself
         elif found := known_as(table().readers, self.command.words):
@@ -193,7 +194,7 @@ class _Part:
         self.out.add(*_strict(self._places()))
 
     def _grant(self) -> Rule | None:
-        if len(self.folders) > 1 or None in self.texts or any(word.glob for word in self.command.words):
+        if self.moved or None in self.texts or any(word.glob for word in self.command.words):
             return None
         return Rule(decision="allow", exactly=quoted([text or "" for text in self.texts]))
 

@@ -191,6 +191,20 @@ def decide(bench, of, made, answer):
     return answered(made, of, judge(of, made, bench.ground), answer)
 
 
+def test_a_yes_for_a_command_holds_in_the_workspace_s_own_folder_alone(bench):
+    shell = tool(paths=("folder",))
+    given = decide(bench, shell, call("shell", command="npm publish"), Answer("allow", scope="session"))
+    held = bench.under(standing=(given,))
+    verdicts = {
+        folder: judge(shell, call("shell", command="npm publish", folder=folder), held).verdict.name
+        for folder in (".", "sub", "sub/..", "out/tmp", str(bench.workspace))
+    }
+    assert verdicts == {".": "ALLOW", "sub": "ASK", "sub/..": "ALLOW", "out/tmp": "ASK", str(bench.workspace): "ALLOW"}
+    assert judge(shell, call("shell", command="npm publish", folder="sub"), bench.ground).grant == ""
+    operator = bench.under(Rule(decision="allow", program="npm publish"))
+    assert judge(shell, call("shell", command="npm publish", folder="sub"), operator).verdict.name == "ALLOW"
+
+
 def test_an_always_for_a_command_holds_for_that_command_alone(bench):
     from judging import SHELL
 

@@ -97,7 +97,7 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
         screen.type("clean up\r")
         screen.see("wipe wants to run  (destructive, from canary)")
         screen.see("whole call \\u{1b}[2J")
-        screen.see("for this session (s), or saved for")
+        screen.see("yes for this session (s), or saved for")
         screen.see('{decision = "allow", tool = "wipe"}')
         screen.see("(D)")
         screen.see("[N]ever")
