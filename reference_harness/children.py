@@ -122,7 +122,7 @@ def begin(parent: Session, kind: AgentType, call: str = "") -> Session:
                     depth=settings.depth + 1)  # fmt: skip
     inherited = Inherited(_tools(parent, kind), tuple(_standing(parent)))
     child.journal.note(opened, Configured(config), inherited)
-    child.load_rules(settings.policy, parent.grants, parent.protected)
+    child.inherit_rules(parent)
     child.instructions, notes = instructions.load(settings.cwd, kind.instructions())
     child.journal.note(*notes)
     child.assemble_pool()

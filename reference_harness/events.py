@@ -83,10 +83,11 @@ class Question:
     rule: str
     may_stand: bool
     again: bool
-    grant: str = ""  # the exact rules that an "always" would save, one a line
+    grant: str = ""  # the exact rules of a yes that lasts, one a line; "" where none could hold
     sandboxed: bool | None = None
     agent: str = "main"  # whose call it is: a child has a name and a session of its own
     session: str = ""
+    refusals: str = ""  # the exact rules of a no that lasts
 
 
 class Client(Protocol):

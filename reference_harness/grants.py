@@ -102,6 +102,7 @@ class Grants:
         new = self.path.with_name(NAME + ".new")
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o600)  # also where it was there before
             file.writelines(msgspec.json.encode(grant) + b"\n" for grant in grants)
             file.flush()
             os.fsync(file.fileno())

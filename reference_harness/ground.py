@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,8 @@ from reference_harness.verdicts import Finding, Verdict
 class Ground:
     """`standing`: what an approver answered for more than once, of this tool. `cwd`: the workspace, absolute.
 
-    `protected`: resolved folders that hold policy, grants, sessions and audit.
+    `protected`: resolved folders that hold policy, grants, sessions and audit. `broken`: why the rules cannot be read
+    any more: these are the last that could.
     """
 
     config: Config = Config()
@@ -28,19 +30,29 @@ class Ground:
     cwd: str = "/"
     doubtful: bool = False
     protected: Sequence[str] = field(default=())
+    broken: str = ""
 
 
 class Book:
     """The rules that could be about one tool here: the policy's, and the standing answers'."""
 
     def __init__(self, tool: ToolInfo, ground: Ground) -> None:
+        """`standing`: standing answers as rules, with the word for where they are from."""
         self.tool = tool
         self.ground = ground
         self.index: Index = ground.policy.index(tool, ground.cwd)
+        self._workspace = ""
+        self.standing: list[tuple[Rule, str]] = self._standing() if ground.standing else []
 
-    @cached_property
-    def standing(self) -> list[tuple[Rule, str]]:
-        """Standing answers as rules, with the word for where they are from. A grant that cannot be read is none."""
+    @property
+    def workspace(self) -> str:
+        """The workspace, resolved once for the decision that is being taken."""
+        if not self._workspace:
+            self._workspace = os.path.realpath(self.ground.cwd)
+        return self._workspace
+
+    def _standing(self) -> list[tuple[Rule, str]]:
+        """A grant that cannot be read is none."""
         found = []
         for decision in self.ground.standing:
             if decision.tool != self.tool.name or self.is_void(decision):
@@ -60,7 +72,7 @@ class Book:
 
     def policy(self, rule: Rule) -> Finding:
         """What a rule of the policy says."""
-        return Finding(Verdict[rule.decision.upper()], f"policy:{self.index.text_of(rule)}")
+        return self.index.finding(rule)
 
     def about_words(self, words: Sequence[str | None], *, moved: bool = False) -> Iterator[Finding]:
         """What rules say of a command. `moved`: it may run in another folder, where no yes of an approver holds."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, blackbox, children, defaults, instructions, policy, telemetry
+from reference_harness import agents, blackbox, children, defaults, instructions, telemetry
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.fingerprint import guarded
@@ -16,6 +16,7 @@ from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.paths import protected, state_folder
+from reference_harness.policy import PolicyFile
 from reference_harness.records import Entry, Opened, Resumed
 from reference_harness.retries import Retries
 from reference_harness.session import Session
@@ -31,7 +32,7 @@ class Harness:
         self._model = model
         self._store = store
         self._clients = HttpClients()
-        self._grants = Grants()
+        self._rules, self._grants = PolicyFile(), Grants()
         self.sessions: dict[str, Session] = {}
 
     @property
@@ -52,7 +53,7 @@ class Harness:
         self, cwd: str, servers: Sequence[Server | ToolSource] = (), config: Any = None, *, agent_type: str = ""
     ) -> Session:
         """Begin a session, of an agent type if one is named."""
-        rules = policy.load()
+        rules = self._rules.now()
         settings, standing = defaults.config(rules, config), defaults.servers(rules)
         if agent_type:
             settings = children.under(settings, agents.find(agent_type))
@@ -63,7 +64,7 @@ class Harness:
         except BaseException:
             session.let_go()
             raise
-        return await self._start(session, (*standing, *servers), rules)
+        return await self._start(session, (*standing, *servers))
 
     async def load_session(
         self, id_: str, servers: Sequence[Server | ToolSource] = (), config: Any = None
@@ -72,7 +73,7 @@ class Harness:
         await self._let_go(check_id(id_))
         if id_ not in self.store.sessions():
             raise UsageFault(f"no session has the id {id_}: list the sessions to see which there are")
-        rules = policy.load()
+        rules = self._rules.now()
         standing = defaults.servers(rules)
         lease = self.store.lease(id_)
         try:
@@ -90,7 +91,7 @@ class Harness:
         children.reconcile(session, self.store)
         if settings.config != session.settings.config:
             session.journal.note(settings)
-        await self._start(session, (*standing, *servers), rules)
+        await self._start(session, (*standing, *servers))
         return session, entries
 
     async def _let_go(self, id_: str) -> None:
@@ -99,10 +100,10 @@ class Harness:
                 raise UsageFault("a turn is running in this session: cancel it before loading it again")
             await self.sessions.pop(id_).close()
 
-    async def _start(self, session: Session, servers: Sequence[Server | ToolSource], rules: policy.Policy) -> Session:
+    async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
             more = (self._folder,) if self._folder else ()
-            session.load_rules(rules, self._grants, protected(*more))
+            session.load_rules(self._rules, self._grants, protected(*more))
             kind = session.settings.type
             told = agents.find(kind).instructions() if kind else ""
             session.instructions, notes = instructions.load(session.settings.cwd, told)

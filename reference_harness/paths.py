@@ -115,6 +115,12 @@ def expand(pattern: str, cwd: str) -> list[str] | None:
     return found
 
 
+def starts_like_option(pattern: str, cwd: str) -> bool:
+    """Whether a shell's glob names a file now that a program would take for an option."""
+    first = pattern.partition("/")[0]
+    return pattern[:1] in "*?[-" and any(name.startswith("-") for name in globbing.iglob(first, root_dir=cwd))  # noqa: PTH207 - as above
+
+
 @lru_cache(maxsize=8192)
 def matcher(pattern: str, cwd: str) -> re.Pattern[str]:
     """A path pattern as an expression: `**` crosses folders; without a glob it covers all that is below, too."""
@@ -154,10 +160,11 @@ def strings(value: object, left: int = 200) -> Iterator[str]:
     stack = [value]
     while stack and left:
         left -= 1
-        match stack.pop():
-            case str(text) if text and len(text) < 4096 and "\n" not in text and "\0" not in text:
-                yield text
-            case list(items):
-                stack.extend(items)
-            case dict(members):
-                stack.extend(members.values())
+        one = stack.pop()
+        if isinstance(one, str):
+            if one and len(one) < 4096 and "\n" not in one and "\0" not in one:
+                yield one
+        elif isinstance(one, list):
+            stack.extend(one)
+        elif isinstance(one, dict):
+            stack.extend(one.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reference_harness.ground import Book, Ground, said
 from reference_harness.modes import Weight, lets_through, refuses
@@ -21,8 +22,7 @@ from reference_harness.verdicts import Finding, Verdict, strictest
 __all__ = ["Answer", "Ground", "Ruling", "Verdict", "answered", "automatic", "judge", "never"]
 
 
-@dataclass(frozen=True)
-class Ruling:
+class Ruling(NamedTuple):
     """A verdict, and the rule that gave it.
 
     `grant`: the exact rules that an "always" would save, one a line; empty where none could hold. `places`: what the
@@ -34,6 +34,7 @@ class Ruling:
     grant: str = ""
     places: tuple[str, ...] = ()
     mode: str = ""
+    because: str = ""  # in words, where the rule alone does not say it
 
 
 @dataclass
@@ -53,9 +54,12 @@ def judge(tool: ToolInfo, call: Call, ground: Ground) -> Ruling:
     if refuses(ground.mode, found.weight):
         found.parts.append(Finding(Verdict.DENY, f"mode:{ground.mode} changes nothing"))
     decides = strictest(_lifted(found, ground.mode))
+    if ground.broken and not (decides.default and decides.verdict is Verdict.ALLOW):
+        decides = strictest([decides, Finding(Verdict.DENY, "policy:unreadable")])
+    because = ground.broken if decides.rule == "policy:unreadable" else ""
     asks_by_default = decides.verdict is Verdict.ASK and decides.default
     grant = "\n".join(rule.text for rule in found.grants or ()) if asks_by_default else ""
-    return Ruling(decides.verdict, decides.rule, grant, found.places, ground.mode)
+    return Ruling(decides.verdict, decides.rule, grant, found.places, ground.mode, because)
 
 
 def never(tool: ToolInfo, ground: Ground) -> str:
@@ -99,6 +103,8 @@ def _look(tool: ToolInfo, call: Call, book: Book) -> _Parts:
 
 
 def _of_config(tool: ToolInfo, config: Config) -> list[Finding]:
+    if not (config.deny or config.ask or config.allow):
+        return []
     return [
         Finding(verdict, f"{verdict.name.lower()}:{pattern}")
         for verdict, patterns in (
@@ -135,9 +141,10 @@ def _weight(tool: ToolInfo) -> Weight:
 
 
 def _of_risk(tool: ToolInfo) -> _Parts:
-    reads = _risk(tool) == READ_ONLY
-    part = Finding(Verdict.ALLOW if reads else Verdict.ASK, f"tier:{_risk(tool)}", default=True)
-    return _Parts([], [part], _weight(tool), [Rule(decision="allow", tool=tool.name)])
+    risk = _risk(tool)
+    reads = risk == READ_ONLY
+    part = Finding(Verdict.ALLOW if reads else Verdict.ASK, f"tier:{risk}", default=True)
+    return _Parts([], [part], Weight.READS if reads else Weight.HEAVY, [Rule(decision="allow", tool=tool.name)])
 
 
 def _of_files(tool: ToolInfo, call: Call, book: Book) -> _Parts:
@@ -156,7 +163,8 @@ COMMAND = "command"  # the shell tool's argument
 def _of_shell(tool: ToolInfo, call: Call, book: Book) -> _Parts:
     from reference_harness.shell.examining import examine  # the parser only where there is something to parse
 
-    folder = paths_of(call.arguments, tool.paths, book.ground.cwd)[0]
+    elsewhere = any(name in call.arguments for name in tool.paths)
+    folder = paths_of(call.arguments, tool.paths, book.ground.cwd)[0] if elsewhere else book.workspace
     found = examine(str(call.arguments.get(COMMAND, "")), book, folder)
     return _Parts([], found.findings, found.weight, found.grants, tuple(dict.fromkeys(found.places)))
 
@@ -169,7 +177,7 @@ def automatic(call: Call, ruling: Ruling, agent: str = "main") -> Decision:
     allowed = ruling.verdict is Verdict.ALLOW
     return Decision(
         call=call.id, tool=call.tool, digest=call.digest, verdict="allow" if allowed else "deny", rule=ruling.rule,
-        handler="automatic", who="policy", scope="once", because="the rule decides without asking",
+        handler="automatic", who="policy", scope="once", because=ruling.because or "the rule decides without asking",
         places=ruling.places, mode=ruling.mode, agent=agent,
     )  # fmt: skip
 
@@ -178,7 +186,7 @@ def answered(call: Call, tool: ToolInfo, ruling: Ruling, answer: Answer, agent: 
     """A decision that the approver took, or that stands for the answer that never came."""
     scope = answer.scope if answer.verdict == "deny" or ruling.grant else "once"
     lasting = scope != "once"
-    grant = ruling.grant if answer.verdict == "allow" else refusal(tool, ruling)
+    grant = ruling.grant if answer.verdict == "allow" else refusals(tool, ruling)
     return Decision(
         call=call.id, tool=call.tool, digest=call.digest, verdict=answer.verdict, rule=ruling.rule,
         handler=answer.handler, who=answer.who, scope=scope, because=answer.because,
@@ -187,7 +195,7 @@ def answered(call: Call, tool: ToolInfo, ruling: Ruling, answer: Answer, agent: 
     )  # fmt: skip
 
 
-def refusal(tool: ToolInfo, ruling: Ruling) -> str:
+def refusals(tool: ToolInfo, ruling: Ruling) -> str:
     """The rules that a lasting no would save: for the shell the very commands, for any other tool the tool."""
     if is_shell(tool) and ruling.grant:
         return ruling.grant.replace('{decision = "allow"', '{decision = "deny"')

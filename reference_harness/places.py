@@ -16,11 +16,10 @@ GUARDED = "guarded:policy, grants, sessions and audit"
 
 def judge_place(path: str, book: Book, *, writes: bool) -> list[Finding]:
     """What is said of one resolved path; without a rule the workspace may be read, and all else asks."""
-    ground = book.ground
     found = list(guard(path, book, writes=writes))
     found += book.about_path(path)
     if not found:
-        found.append(_by_default(path, os.path.realpath(ground.cwd), writes=writes))
+        found.append(_by_default(path, book.workspace, writes=writes))
     return found
 
 
@@ -76,7 +75,7 @@ def _listed(value: Any) -> list[Any]:
 def other_words(arguments: Mapping[str, Any], names: tuple[str, ...], book: Book, *, writes: bool) -> Iterator[Finding]:
     """What is said of arguments that nobody declared to be paths, should they be some."""
     cwd = book.ground.cwd
-    for text in strings({key: value for key, value in arguments.items() if key not in names}):
+    for text in strings({key: value for key, value in arguments.items() if key not in names} if names else arguments):
         if "/" in text or "\\" in text or os.path.lexists(os.path.join(cwd, text)) or text in (".", "..", "~"):  # noqa: PTH118
             yield from strict_words(resolve(text, cwd), book, writes=writes)
         elif book.index.has_paths:

@@ -22,7 +22,8 @@
 
 What sessions begin with, [session] and [mcp.NAME], is in `defaults.py`.
 
-A file that cannot be read, or says something that is not understood, is an error and never an empty policy.
+A file that cannot be read, or says something that is not understood, is an error and never an empty policy. A session
+that runs looks at the file before each call: a change counts at once.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ from reference_harness.pool import matches
 from reference_harness.registry import ToolInfo
 from reference_harness.rules import Index, Rule, as_toml, check_rule
 
-TABLES = ("permissions", "rule", "tools", "sandbox", "session", "mcp")
+# any other is a mistake, and mistakes are not ignored
+TABLES = frozenset({"permissions", "rule", "tools", "sandbox", "session", "mcp"})
 SANDBOX = ("off", "auto", "required")  # from loose to strict
 
 
@@ -108,6 +110,36 @@ def load(path: Path | None = None) -> Policy:
     return parse(text, str(where))
 
 
+class PolicyFile:
+    """The policy as it is now: the file is looked at each time, and read again when it has changed.
+
+    A file that was there and is gone counts as one that cannot be read: whoever saves it may be just about to.
+    """
+
+    def __init__(self) -> None:
+        self._where = ""
+        self._read: tuple[object, Policy] | None = None
+
+    def now(self) -> Policy:
+        """The policy in force. Raises UsageFault."""
+        self._where = self._where or str(config_file())
+        stamp = _stamp(self._where)
+        if self._read is None or self._read[0] != stamp:
+            policy = load()
+            if self._read and self._read[1].source and not policy.source:
+                raise UsageFault(f"the policy {self._read[1].source} is gone: put it back, or start anew without it")
+            self._read = stamp, policy
+        return self._read[1]
+
+
+def _stamp(where: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(where)  # noqa: PTH116 - before each call
+    except OSError:  # reading it says what is wrong
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 @lru_cache(maxsize=32)
 def parse(text: str, source: str) -> Policy:
     """A policy from its text. Raises UsageFault that names the place."""
@@ -117,8 +149,8 @@ def parse(text: str, source: str) -> Policy:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageFault(f"the policy {source} is no TOML: {error}") from error
-    if unknown := set(tables) - set(TABLES):
-        raise UsageFault(f"the policy {source} has tables nobody knows: {sorted(unknown)}; known are {list(TABLES)}")
+    if unknown := set(tables) - TABLES:
+        raise UsageFault(f"the policy {source} has tables nobody knows: {sorted(unknown)}; known are {sorted(TABLES)}")
     mode, modes = _modes(tables.get("permissions", {}), source)
     exclude, enable = _tools(tables.get("tools", {}), source)
     rules, sandbox = _rules(tables.get("rule", []), source), _sandbox(tables.get("sandbox", {}), source)

@@ -313,12 +313,16 @@ class Recovered(Record, frozen=True, omit_defaults=True):
 
 
 class RulesLoaded(Record, frozen=True, omit_defaults=True):
-    """The operator's policy, whole, and the saved grants for this workspace, from here on."""
+    """The operator's policy, whole, and the saved grants for this workspace, from here on.
+
+    `broken`: why they cannot be read any more. They are those read last, and nothing runs that rests on them.
+    """
 
     digest: str
     source: str
     text: str
     grants: tuple[Decision, ...] = ()
+    broken: str = ""
 
 
 class GrantLost(Record, frozen=True, omit_defaults=True):

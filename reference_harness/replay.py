@@ -6,12 +6,13 @@ folders of the disk are taken as they are now: where they lead elsewhere, that i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reference_harness.errors import UsageFault
 from reference_harness.paths import protected
 from reference_harness.permissions import Ground, Ruling, Verdict, judge
-from reference_harness.records import Call, Decided, Decision, Entry, Replied, ToolNote, ToolsRegistered
+from reference_harness.records import Call, Decided, Decision, Entry, PoolAssembled, Replied, ToolNote, ToolsRegistered
 from reference_harness.registry import Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
 from reference_harness.stores import Store
@@ -64,6 +65,7 @@ class _Scene:
     workflow: Workflow = field(default_factory=Workflow)
     tools: dict[str, ToolNote] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)  # tool: why it was not offered
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -72,6 +74,8 @@ class _Scene:
         match entry.record:
             case ToolsRegistered(tools=tools):
                 self.tools = {note.name: note for note in tools}
+            case PoolAssembled(left_out=left_out):
+                self.left_out = dict(left_out)
             case Replied(calls=calls):
                 self.calls.update((call.id, call) for call in calls)
 
@@ -83,6 +87,8 @@ class _Scene:
             missing = "the call" if call is None else "what the tool was"
             return Replayed(decision.call, decision, was, ("unknown", ""), (f"{missing} is not on record",))
         ruling = judge(_tool(note), call, self._ground(decision))
+        if reason := self.left_out.get(decision.tool):
+            ruling = Ruling(Verdict.DENY, f"pool:{reason}")
         now = (ruling.verdict.name.lower(), ruling.rule)
         return Replayed(decision.call, decision, was, now, tuple(_changes(decision, call, was, ruling)))
 
@@ -91,6 +97,7 @@ class _Scene:
         return Ground(
             settings.config, settings.policy, decision.mode or settings.mode, settings.answers(decision.tool),
             settings.cwd or "/", self.workflow.doubtful(decision.tool, decision.digest), self.protected,
+            settings.broken,
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from reference_harness.paths import BELOW, fold, matcher
 from reference_harness.registry import ToolInfo
+from reference_harness.verdicts import Finding, Verdict
 
 SHELL = "shell"
 _SIGNS = frozenset("*?[")
@@ -166,7 +167,7 @@ class Index:
         self._folders: dict[str, list[Rule]] = {}
         self._values: dict[tuple[str, str], list[Rule]] = {}
         self._lengths: dict[str, set[int]] = {}  # argument -> lengths of the texts its rules begin with
-        self._texts: dict[int, str] = {}
+        self._found: dict[int, Finding] = {}
         self._cwd = cwd
         for rule in rules:
             self._place(rule)
@@ -187,11 +188,12 @@ class Index:
         else:
             self.always.append(rule)
 
-    def text_of(self, rule: Rule) -> str:
-        """The text of one of its rules, made once."""
-        if id(rule) not in self._texts:
-            self._texts[id(rule)] = rule.text
-        return self._texts[id(rule)]
+    def finding(self, rule: Rule) -> Finding:
+        """What one of its rules says, made once."""
+        found = self._found.get(id(rule))
+        if found is None:
+            found = self._found[id(rule)] = Finding(Verdict[rule.decision.upper()], f"policy:{rule.text}")
+        return found
 
     @property
     def has_paths(self) -> bool:
@@ -240,8 +242,10 @@ class Index:
     def about_arguments(self, arguments: Mapping[str, Any]) -> Iterator[Rule]:
         """Rules whose arguments all fit. An argument that is not text is judged as its JSON."""
         for key, lengths in self._lengths.items():
-            text = _plain(as_text(arguments[key])) if key in arguments else ""
-            for length in lengths if key in arguments else ():
+            if key not in arguments:
+                continue
+            text = _plain(as_text(arguments[key]))
+            for length in lengths:
                 for rule in self._values.get((key, text[:length]), ()):
                     if all(name in arguments and _value_fits(rule, name, arguments) for name in rule.arguments):
                         yield rule

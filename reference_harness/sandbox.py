@@ -12,8 +12,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from reference_harness.errors import ToolFault
+from reference_harness.paths import KEPT, is_inside
 from reference_harness.policy import SANDBOX
 from reference_harness.registry import BUILTIN, ToolInfo
 from reference_harness.workspace import Workspace
@@ -63,6 +65,7 @@ def wrapped(argv: Sequence[str], folder: str, workspace: Workspace) -> tuple[lis
     root = os.path.realpath(workspace.folder)
     if workspace.is_protected(root):
         raise ToolFault("the workspace lies in the harness's own folder: no program is run there")
+    _make(workspace, root)
     return [found, *_confined(root, workspace.protected), "--chdir", folder, "--", *argv], True
 
 
@@ -76,8 +79,25 @@ def _confined(workspace: str, hidden: Sequence[str], *, writable: bool = True) -
         yield from ("--ro-bind-try", place, place)
     if writable:
         yield from ("--bind", workspace, workspace)
+        for place in _on_the_way(workspace, hidden):  # a mount cannot be renamed, and what is below it not replaced
+            yield from ("--bind", place, place)
     for own in hidden:
         if os.path.isdir(own):  # noqa: PTH112 - as above
             yield from ("--tmpfs", own, "--remount-ro", own)
-        elif os.path.exists(own):  # noqa: PTH110 - as above
+        elif os.path.exists(own) or is_inside(own, workspace):  # noqa: PTH110 - as above
             yield from ("--ro-bind", "/dev/null", own)
+
+
+def _on_the_way(workspace: str, hidden: Sequence[str]) -> list[str]:
+    """The folders between the workspace and what is hidden in it, outer ones first."""
+    found = {place for own in hidden if is_inside(own, workspace) for place in map(str, Path(own).parents)}
+    return sorted(place for place in found if is_inside(place, workspace) and place != workspace)
+
+
+def _make(workspace: Workspace, root: str) -> None:
+    """The harness's own folders in the workspace are there before any program is, which could make them otherwise."""
+    for own in workspace.protected:
+        if is_inside(own, root):
+            place = Path(own) if Path(own).name not in KEPT else Path(own).parent
+            if not place.exists():
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from reference_harness.journal import Fold, Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.permissions import never
-from reference_harness.policy import Policy
+from reference_harness.policy import PolicyFile
 from reference_harness.pool import Pool, Reason, assemble, denied, not_enabled, out_of_place
 from reference_harness.prices import refuse_unpriced
 from reference_harness.records import (
@@ -79,7 +79,8 @@ class Session:
         self.pool: Pool = assemble(self.registry, ())
         self.instructions = ""
         self.compact_soon = False
-        self.grants = Grants()
+        self.rules, self.grants = PolicyFile(), Grants()
+        self.renewed = 0  # how often they changed in this life
         self.protected: tuple[str, ...] = ()
         self._lease = lease
         self._connections: dict[str, ToolSource] = {}
@@ -209,24 +210,50 @@ class Session:
 
     # -- what the operator sets ----------------------------------------------------------------------------------
 
-    def load_rules(self, policy: Policy, grants: Grants, protected: tuple[str, ...]) -> None:
-        """Take the operator's policy and the saved grants. Raises UsageFault if the mode is not one of the policy's."""
-        policy.mode_for(self.settings.config.mode)
-        self.grants, self.protected = grants, protected
-        self._note_rules(policy)
+    def load_rules(self, rules: PolicyFile, grants: Grants, protected: tuple[str, ...]) -> None:
+        """Take the operator's policy and the saved grants, from here on as they are at each decision.
 
-    def _note_rules(self, policy: Policy) -> None:
-        held = self.grants.of(self.settings.cwd)
-        if (policy, held) != (self.settings.policy, self.settings.grants):
-            self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, held))
+        Raises UsageFault if they cannot be read, or if the mode is not one of the policy's.
+        """
+        rules.now().mode_for(self.settings.config.mode)
+        grants.all()
+        self.rules, self.grants, self.protected = rules, grants, protected
+        self._note_rules()
+
+    def inherit_rules(self, parent: Session) -> None:
+        """Take those of the session that started this one, as it has them."""
+        self.rules, self.grants, self.protected, above = parent.rules, parent.grants, parent.protected, parent.settings
+        policy = above.policy
+        self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, above.grants, above.broken))
+
+    def renew_rules(self) -> None:
+        """Look at policy and grants as they are now; what changed is on record, and holds from here on."""
+        before = self.settings.policy
+        if self._note_rules():
+            self.renewed += 1
+        if self.settings.policy is not before:
+            self.assemble_pool()
+            self.journal.note(*guarded(self))
+
+    def _note_rules(self) -> bool:
+        settings = self.settings
+        policy, held, broken = settings.policy, settings.grants, ""
+        try:
+            policy, held = self.rules.now(), self.grants.of(settings.cwd)
+        except UsageFault as fault:
+            broken = f"{fault}. Until it can be read, nothing runs that needs permission"
+        if (policy.digest, held, broken) == (settings.policy.digest, settings.grants, settings.broken):
+            return False
+        self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, held, broken))
+        return True
 
     def ground(self, view: CallView) -> Ground:
-        """What a decision on this call stands on, now. A grant that was revoked meanwhile no longer counts."""
-        self._note_rules(self.settings.policy)
+        """What a decision on this call stands on, now. What was revoked meanwhile no longer counts."""
+        self.renew_rules()
         settings = self.settings
         return Ground(
             settings.config, settings.policy, settings.mode, settings.answers(view.call.tool), settings.cwd or "/",
-            self.doubtful(view), self.protected,
+            self.doubtful(view), self.protected, settings.broken,
         )  # fmt: skip
 
     def keep(self, decision: Decision) -> None:
@@ -236,7 +263,7 @@ class Session:
             self.grants.save(decision, self.settings.cwd, self.id)
         except (OSError, UsageFault) as error:
             self.journal.note(GrantLost(decision.call, str(error)))
-        self._note_rules(self.settings.policy)
+        self.renew_rules()
 
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""
@@ -299,8 +326,8 @@ class Session:
 
     def _own_sources(self, session: Session) -> list[ToolSource]:
         """The sources that are the harness's own, for this session or a child of it."""
-        settings = self.settings
-        workspace = Workspace(settings.cwd or "/", self.protected, settings.policy.sandbox, session.workflow.last)
+        folder, wanted = self.settings.cwd or "/", lambda: session.settings.policy.sandbox
+        workspace = Workspace(folder, self.protected, wanted, session.workflow.last)
         return [builtin.source(workspace), Agents(session)]
 
     def assemble_pool(self) -> None:

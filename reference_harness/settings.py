@@ -26,6 +26,7 @@ from reference_harness.records import (
     RulesLoaded,
 )
 
+_Kind = type[Any]
 CHOICES: Mapping[str, Sequence[Any]] = {"mode": MODES, "on_repeat": ("stop", "ask"), "count_tokens": (True, False)}
 
 
@@ -43,6 +44,7 @@ class Settings:
     policy: Policy = EMPTY
     standing: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
     grants: tuple[Decision, ...] = ()
+    broken: str = ""  # why policy and grants cannot be read any more
     guarded: Guarded | None = None
     guarded_by: tuple[Config, Policy, str] | None = None  # what was in force when it was written
 
@@ -84,9 +86,9 @@ class Settings:
 
     def _rules(self, record: RulesLoaded) -> None:
         self.policy = parse(record.text, record.source) if record.text else EMPTY
-        self.grants = record.grants
+        self.grants, self.broken = record.grants, record.broken
 
-    _TAKES: ClassVar[Mapping[Any, Callable[[Settings, Any], None]]] = {
+    _TAKES: ClassVar[Mapping[_Kind, Callable[[Settings, Any], None]]] = {
         Opened: _opened, Inherited: _inherited, Configured: _configured, Guarded: _guarded, Decided: _decided,
         RulesLoaded: _rules,
     }  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reference_harness import compaction, handlers, sandbox, verifiers, waits
@@ -12,13 +11,14 @@ from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
-from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, still_holds
+from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, refusals, still_holds
 from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
     Call,
     Closed,
     Decided,
+    Decision,
     Finished,
     LimitReached,
     Replied,
@@ -60,15 +60,18 @@ class Turn:
         self._stop = ""  # why the last reply stopped
         self._call_limit: LimitHit | None = None
         self._framed: tuple[Any, int] = (None, 0)
+        self._decided_under = 0  # how often the rules had changed when calls were decided
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
     async def decide_calls(self) -> None:
         """Give every open call of the last reply its decision, one after the other."""
         left = self.session.calls_left()
+        self._decided_under = self.session.renewed
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
                 continue
+            self.session.renew_rules()
             if reason := self._cannot_run(view):
                 self._close(view, *reason)
             elif left < 1:
@@ -127,7 +130,7 @@ class Turn:
             grant = ruling.grant
             question = Question(
                 call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant,
-                await sandbox.confines(tool, session.settings.policy.sandbox),
+                await sandbox.confines(tool, session.settings.policy.sandbox), refusals=refusals(tool, ruling),
             )  # fmt: skip
             answer = await self._ask(question)
             if answer.verdict == "allow" and (
@@ -137,20 +140,25 @@ class Turn:
             decision = answered(call, tool, ruling, answer, session.agent)
         else:
             decision = automatic(call, ruling, session.agent)
-        self.journal.note(Decided(decision))
+        if decision.verdict == "allow":
+            self.journal.note(Decided(decision))
+        else:
+            self._refuse(view, decision)
         if decision.scope == "always":
             session.keep(decision)
-        if decision.verdict != "allow":
-            self._close(view, "refused", REFUSED.format(because=decision.because))
         return decision.verdict == "allow"
+
+    def _refuse(self, view: CallView, decision: Decision) -> None:
+        self.journal.note(Decided(decision))
+        self._close(view, "refused", REFUSED.format(because=decision.because))
 
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
         ruling = judge(tool, view.call, self.session.ground(view))
         if ruling.verdict is Verdict.ALLOW and tool.name in self.session.definitions.changed:
-            return replace(ruling, verdict=Verdict.ASK, rule=CHANGED, grant="")
+            return ruling._replace(verdict=Verdict.ASK, rule=CHANGED, grant="")
         if ruling.verdict is Verdict.ALLOW and (row := self._too_often(view)):
-            return replace(ruling, verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
+            return ruling._replace(verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
         return ruling
 
     async def _ask(self, question: Question) -> Answer:
@@ -178,6 +186,8 @@ class Turn:
             if self.session.calls_left() < 1:  # a child that ran meanwhile has used them up
                 self._over_call_limit(view)
                 continue
+            if self._revoked(view):
+                continue
             call = view.call
             await self.journal.durable(Started(call.id, call.tool, call.digest, again=view.starts > 0))
             answer = await self.session.run_tool(call, time_limit())
@@ -187,6 +197,21 @@ class Turn:
                 self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
         if self._call_limit:
             raise self._call_limit
+
+    def _revoked(self, view: CallView) -> bool:
+        """Whether rules that changed after the decision deny the call: then it is closed, and does not start."""
+        session, call = self.session, view.call
+        session.renew_rules()
+        if session.renewed == self._decided_under:
+            return False
+        tool = session.pool.get(call.tool)
+        if tool is None:
+            self._close(view, *self._not_offered(call))
+            return True
+        ruling = judge(tool, call, session.ground(view))
+        if ruling.verdict is Verdict.DENY:
+            self._refuse(view, automatic(call, ruling, session.agent))
+        return ruling.verdict is Verdict.DENY
 
     # -- asking the model ----------------------------------------------------------------------------------------
 

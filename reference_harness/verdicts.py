@@ -25,5 +25,11 @@ class Finding(NamedTuple):
 
 def strictest(findings: Iterable[Finding]) -> Finding:
     """The finding that decides: the first of the strictest, a rule before a default. Nothing found asks."""
-    nothing = Finding(Verdict.ASK, "none: nothing is known of the call")
-    return max(findings, default=nothing, key=lambda each: (each.verdict, not each.default))
+    return max(findings, default=_NOTHING, key=_strictness)
+
+
+_NOTHING = Finding(Verdict.ASK, "none: nothing is known of the call")
+
+
+def _strictness(found: Finding) -> int:
+    return 2 * found.verdict + (not found.default)

@@ -31,8 +31,13 @@ class Workspace:
 
     folder: str
     protected: Sequence[str] = ()
-    sandbox: str = ""  # what the operator wants: off, auto, required; "" = as HARNESS_SANDBOX says
+    wanted: Callable[[], str] = str
     last: Callable[[str, str], Any] = _nothing
+
+    @property
+    def sandbox(self) -> str:
+        """What the operator wants now: off, auto, required; "" = as HARNESS_SANDBOX says."""
+        return self.wanted()
 
     def resolve(self, path: str | None) -> Path:
         """The file that a path really names, links followed. Raises ToolFault if it is the harness's own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from acp import schema
@@ -14,12 +14,29 @@ from reference_harness.permissions import Answer
 from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
 from reference_harness.workflow import CallView
 
+
+class Choice(NamedTuple):
+    """An answer on offer. `kind` is ACP's; scope: once, session or always."""
+
+    kind: Literal["allow_once", "allow_always", "reject_once", "reject_always"]
+    name: str
+    scope: str
+
+    @property
+    def verdict(self) -> str:
+        """Allow or deny."""
+        return "allow" if self.kind.startswith("allow") else "deny"
+
+
 OPTIONS = {
-    "allow_once": ("Allow this call", "allow", False),
-    "allow_always": ("Allow this tool for the session", "allow", True),
-    "reject_once": ("Refuse this call", "deny", False),
-    "reject_always": ("Refuse this tool for the session", "deny", True),
+    "allow_once": Choice("allow_once", "Allow this call", "once"),
+    "allow_always": Choice("allow_always", "Allow this tool for the session", "session"),
+    "allow_always_workspace": Choice("allow_always", "Allow always in this workspace, saved", "always"),
+    "reject_once": Choice("reject_once", "Refuse this call", "once"),
+    "reject_always": Choice("reject_always", "Refuse this tool for the session", "session"),
+    "reject_always_workspace": Choice("reject_always", "Refuse always in this workspace, saved", "always"),
 }
+_OF_A_PART = ("exactly = ", "paths = ")  # rules about less than the tool
 
 
 def visible(text: str) -> str:
@@ -114,18 +131,31 @@ def _unconfined() -> list[Any]:
 def options(question: Question) -> list[schema.PermissionOption]:
     """The answers on offer: an "always" only where it could hold."""
     return [
-        schema.PermissionOption(option_id=kind, name=_label(name, kind, question), kind=kind)  # type: ignore[arg-type]
-        for kind, (name, _, always) in OPTIONS.items()
-        if question.may_stand or not always or kind == "reject_always"
-    ]
+        schema.PermissionOption(
+            option_id=id_, name=_label(choice, rules), kind=choice.kind,
+            field_meta={"conformance": {"scope": choice.scope, "rules": rules}} if rules else None,
+        )
+        for id_, choice in OPTIONS.items()
+        if choice.kind != "allow_always" or question.may_stand
+        for rules in [_rules(choice, question)]
+    ]  # fmt: skip
 
 
-def _label(name: str, kind: str, question: Question) -> str:
-    """What an answer is for. Where "always" is about less than the tool, the label is the very rules it would save."""
-    part = kind.endswith("_always") and (
-        "exactly = " in question.grant or ("paths = " in question.grant and kind == "allow_always")
-    )
-    return f"{name.split(maxsplit=1)[0]} for the session: {visible(question.grant)}" if part else name
+def _rules(choice: Choice, question: Question) -> list[str]:
+    """The rules that hold from the answer on, as they are kept."""
+    if choice.scope == "once":
+        return []
+    return (question.grant if choice.verdict == "allow" else question.refusals).splitlines()
+
+
+def _label(choice: Choice, rules: list[str]) -> str:
+    """What an answer is for: the very rules, where it saves them or they are about less than the tool."""
+    shown = visible("; ".join(rules))
+    if choice.scope == "always":
+        return f"{choice.name}: {shown}"
+    if any(sign in shown for sign in _OF_A_PART):
+        return f"{choice.name.split(maxsplit=1)[0]} for the session: {shown}"
+    return choice.name
 
 
 def answer_of(response: schema.RequestPermissionResponse, question: Question) -> Answer:
@@ -136,8 +166,8 @@ def answer_of(response: schema.RequestPermissionResponse, question: Question) ->
         return Answer("cancelled", because="the approver withdrew the question")
     if chosen not in {option.option_id for option in options(question)}:
         return Answer.missing("the answer names no option that was offered")
-    _, verdict, always = OPTIONS[str(chosen)]
-    return Answer(verdict, always=always)
+    choice = OPTIONS[str(chosen)]
+    return Answer(choice.verdict, scope=choice.scope)
 
 
 def unfinished(view: CallView) -> dict[str, Any]:

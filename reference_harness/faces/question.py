@@ -1,4 +1,4 @@
-"""How a question is put to a person: the whole call, what would change, and the rule that "always" would save."""
+"""How a question is put to a person: the whole call, what would change, and the rules that a lasting answer makes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ _MAX_FILE = 1_000_000  # bytes of a file that is compared
 
 
 def choices(question: Question) -> dict[str, tuple[str, Answer]]:
-    """What may be typed, by its first letter. "always" is on offer only where it could hold."""
+    """What may be typed, by its first letter. A yes that lasts is on offer only where it could hold.
+
+    No yes and no differ by a letter's case alone: a slip refuses.
+    """
     found = {
-        "y": ("[y]es, this once", Answer("allow", who="terminal")),
-        "a": ("[a]lways", Answer("allow", always=True, who="terminal")),
+        "y": ("[y]es, once", Answer("allow", who="terminal")),
+        "s": ("this [s]ession", Answer("allow", scope="session", who="terminal")),
+        "a": ("[a]lways in this workspace", Answer("allow", scope="always", who="terminal")),
         "n": ("[n]o", Answer("deny", who="terminal")),
-        "N": ("[N]ever", Answer("deny", always=True, who="terminal")),
+        "N": ("[N]ever in this session", Answer("deny", scope="session", who="terminal")),
+        "D": ("[D]eny always in this workspace", Answer("deny", scope="always", who="terminal")),
     }
-    return found if question.may_stand else {key: value for key, value in found.items() if key != "a"}
+    return found if question.may_stand else {key: value for key, value in found.items() if key not in "sa"}
 
 
 def shown(question: Question, cwd: str) -> Iterator[Line]:
@@ -45,11 +50,19 @@ def shown(question: Question, cwd: str) -> Iterator[Line]:
     if question.sandboxed is False:
         yield f"│ {UNCONFINED}", "red"
     yield f"│ asks because of  {visible(question.rule)}", "dim"
-    if question.may_stand:
-        grant = getattr(question, "grant", "") or f"allow {call.tool} from {question.source}, in this session"
-        for line in str(grant).splitlines():
-            yield f"│ always would save  {visible(line)}", "dim"
+    yield from _rules(question, cwd)
     yield "╰", "bold"
+
+
+def _rules(question: Question, cwd: str) -> Iterator[Line]:
+    """The rules of each answer that lasts, and where they land."""
+    grant = question.grant if question.may_stand else ""
+    for word, rules, session, saved in (("yes", grant, "s", "a"), ("no", question.refusals, "N", "D")):
+        if rules:
+            where = f"or saved for {visible(cwd)} until `harness grants --revoke` ({saved})"
+            yield f"│ {word} for this session ({session}), {where}:", "dim"
+        for line in rules.splitlines():
+            yield f"│   {visible(line)}", "dim"
 
 
 def _argument(name: str, value: Any) -> Iterator[Line]:

@@ -12,7 +12,17 @@ from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.question import choices, shown
 from reference_harness.permissions import Answer
-from reference_harness.records import AnyRecord, Closed, Compacted, CompactionFailed, Finished, LimitReached, Started
+from reference_harness.records import (
+    AnyRecord,
+    Closed,
+    Compacted,
+    CompactionFailed,
+    Finished,
+    GrantLost,
+    LimitReached,
+    RulesLoaded,
+    Started,
+)
 from reference_harness.work_records import LimitNear
 
 if TYPE_CHECKING:
@@ -95,6 +105,10 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a tabl
             return f"• older messages were summarised: {before} bytes are now {after}", "dim"
         case CompactionFailed(because=because):
             return f"• the summary failed, the history stays: {short(because)}", "yellow"
+        case RulesLoaded(broken=broken) if broken:
+            return f"• {visible(broken)}", "red"
+        case GrantLost(error=error):
+            return f"• the answer could not be saved and held for this call alone: {short(error)}", "yellow"
         case LimitNear(limit=limit, allowed=allowed, used=used):
             return f"• {used:g} of {allowed:g} {limit} are used up", "yellow"
         case LimitReached(limit=limit, allowed=allowed):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from reference_harness.ground import Book
 from reference_harness.modes import Weight
-from reference_harness.paths import HARMLESS, expand, holds, resolve
+from reference_harness.paths import HARMLESS, expand, holds, resolve, starts_like_option
 from reference_harness.places import is_mild, judge_place, strict_words
 from reference_harness.rules import Rule, fits_words
 from reference_harness.shell.reading import Command, Reading
@@ -134,10 +134,11 @@ class _Part:
         self.reading = reading
         self.book = book
         self.folders = folders
+        self.moved = folders != [book.workspace]  # whether by `cd`, or because the call itself starts elsewhere
         self.out = out
 
     def judge(self) -> None:
-        ruled = list(self.book.about_words(self.texts, moved=len(self.folders) > 1))
+        ruled = list(self.book.about_words(self.texts, moved=self.moved))
         if self.name == "cd" or self.texts[0] in self.reading.functions:
             self.out.add(*ruled)  # where it leads and what the function does is judged by itself
         elif found := known_as(table().readers, self.command.words):
@@ -150,18 +151,28 @@ class _Part:
     def _reader(self, known: Known, words: Sequence[Word], ruled: list[Finding]) -> None:
         options = check(known, words)
         places = [_resolved(word, self.folders) for word in options.paths]
-        because = options.strange or (self._trap() if known.repository else "")
+        because = options.strange or self._becomes_option(known) or (self._trap() if known.repository else "")
         if because or None in places:
             self._other(because or "reads what is not known before it runs", ruled)
             return
         self.out.add(*ruled or [Finding(Verdict.ALLOW, f"shell:{self.name} reads", default=True)])
-        if known.text == "all" or known.anything:
+        if known.text == "all" or known.anything:  # of its words only globs look at the disk
+            for word in words:
+                if word.glob:
+                    _redirected(word, self.folders, self.book, self.out, writes=False)
             return
         named = [path for some in places for path in some or ()]
-        for path in named or [os.path.realpath(each) for each in self.folders]:
+        for path in named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]:  # the first is resolved
             self.out.places.append(path)
             if path not in HARMLESS:
                 self.out.add(*judge_place(path, self.book, writes=False))
+
+    def _becomes_option(self, known: Known) -> str:
+        """A glob that matches a file with a name like an option gives the program that option."""
+        for word in () if known.anything else self.command.words[1:]:
+            if word.glob and any(starts_like_option(word.text or "", folder) for folder in self.folders):
+                return f"{word.raw[:40]} matches a file that it would take for an option"
+        return ""
 
     def _trap(self) -> str:
         return next((found for folder in self.folders if (found := trap(folder))), "")
@@ -183,7 +194,7 @@ class _Part:
         self.out.add(*_strict(self._places()))
 
     def _grant(self) -> Rule | None:
-        if len(self.folders) > 1 or None in self.texts or any(word.glob for word in self.command.words):
+        if self.moved or None in self.texts or any(word.glob for word in self.command.words):
             return None
         return Rule(decision="allow", exactly=quoted([text or "" for text in self.texts]))
 

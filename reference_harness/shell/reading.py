@@ -29,6 +29,10 @@ _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
+# What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
+_LIVE = re.compile(r"`|\$[({\[]")
+_BEFORE_COMMENT = re.compile(rb"|(?s:[^\\])?[ \t\n;|&()]")
+_ANSI_STRING = re.compile(r"\$'(?:[^'\\]|\\.)*'", re.DOTALL)
 _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 
 # Nodes that only hold others together. What is neither here nor handled below is not understood.
@@ -164,6 +168,8 @@ class _Walk:
 
     def _for_statement(self, node: Node) -> None:
         self.reading.looped = True
+        values = [read_word(child, self._source) for child in _fields(node, "value")]
+        self.reading.reads += [word for word in values if word.glob]  # the names of what is there are read
         name = self._text(node.child_by_field_name("variable"))
         if not _is_plain_name(name, node):
             self.reading.doubt(f"it sets {name[:40]}")
@@ -195,6 +201,37 @@ class _Walk:
         if not self._text(node).isascii():
             self.reading.doubt("a here-document whose end is not plain", opaque=True)
 
+    def _heredoc_redirect(self, node: Node) -> None:
+        """What no node of the body stands for is text, and must be text to the shell as well."""
+        parts = {child.type: child for child in reversed(node.children)}
+        start, body = parts.get("heredoc_start"), parts.get("heredoc_body", parts.get("heredoc_end"))
+        line = self._source[start.end_byte : body.start_byte] if start and body else b"?"
+        if line.find(b"\n") != len(line) - 1:
+            self.reading.doubt("a here-document that may begin elsewhere", opaque=True)
+        if start and body and not set("\\'\"") & set(self._text(start)) and _LIVE.search(self._between(body)):
+            self.reading.doubt("a here-document in which something may run", opaque=True)
+
+    def _between(self, node: Node) -> str:
+        """The text of a node without what its parts stand for."""
+        parts = [child for child in node.named_children if child.type != "heredoc_content"]
+        starts = [node.start_byte, *(part.end_byte for part in parts)]
+        ends = [*(part.start_byte for part in parts), node.end_byte]
+        return b" ".join(self._source[a:b] for a, b in zip(starts, ends, strict=True)).decode("utf-8", "replace")
+
+    def _comment(self, node: Node) -> None:
+        before = self._source[max(0, node.start_byte - 2) : node.start_byte]
+        if not _BEFORE_COMMENT.fullmatch(before):  # to the shell it is in the middle of a word
+            self.reading.doubt("a # that may be within a word", opaque=True)
+
+    def _ansi_c_string(self, node: Node) -> None:
+        if not _ANSI_STRING.fullmatch(self._text(node)):  # the grammar takes every \\' for a quote within
+            self.reading.doubt("a quoted text that may end elsewhere", opaque=True)
+
+    def _command_substitution(self, node: Node) -> None:
+        text = self._text(node)
+        if text.startswith("`") and "\\" in text:  # the shell undoes it once more before it reads what is within
+            self.reading.doubt("a backslash between backticks", opaque=True)
+
     def _function_definition(self, node: Node) -> None:
         name = node.child_by_field_name("name")
         self.reading.functions.add(self._text(name) if name else "")
@@ -218,7 +255,8 @@ _SIGNS = frozenset({"<", ">", ">>", "&>", "&>>", ">|", "<&", ">&"})
 _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
     "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
-    "for_statement",
+    "for_statement", "heredoc_redirect", "command_substitution", "ansi_c_string",
+    "comment",
 })  # fmt: skip
 
 

@@ -1,4 +1,8 @@
-"""Whether a git repository could make a reading git command run something: by its settings, or by being a trap."""
+"""Whether a git repository could make a reading git command run something: by its settings, hooks, or by being a trap.
+
+Everything in a repository may have come with it. A command that reads refreshes the index, which runs a hook; looks
+into submodules, which have settings of their own; and fetches what a partial clone lacks.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ from pathlib import Path
 _HARMLESS = re.compile(
     r"""(?ix) core \. (?:repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks
         |autocrlf|eol|safecrlf|quotepath|abbrev|sparsecheckout|sparsecheckoutcone)
-    | (?:remote|branch|user|init|push|fetch|color|gui|advice|rerere|column|index|maintenance) \. .*
+    | (?:branch|user|init|push|fetch|color|gui|advice|rerere|column|index|maintenance) \. .*
+    | remote \. .* \. (?:url|pushurl|fetch|push|mirror|prune|prunetags|tagopt
+        |skipfetchall|skipdefaultupdate|followremotehead)
     | submodule \. .* \. (?:url|active|branch|path) | pull \. (?:rebase|ff)
-    | extensions \. (?:worktreeconfig|objectformat|partialclone) """
+    | extensions \. (?:worktreeconfig|objectformat) """
 )
 _SECTION = re.compile(r'\[\s*([\w.-]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]\s*(.*)')
 _LARGEST = 64 * 1024
+_SUBMODULE = b"\x00\x00\xe0\x00"  # the mode of one in the index
 
 
 def trap(folder: str) -> str:
@@ -23,7 +30,7 @@ def trap(folder: str) -> str:
     for place in (here, *here.parents):
         marker = place / ".git"
         if marker.is_dir():
-            return _of_settings(marker)
+            return _of_settings(marker) or _of_files(marker, marker)
         if os.path.lexists(marker):
             return _of_link(marker)
         if (place / "HEAD").exists() and (place / "objects").exists() and (place / "refs").exists():
@@ -40,7 +47,22 @@ def _of_link(marker: Path) -> str:
         shared = (own / common.read_text("utf-8").strip()).resolve() if common.exists() else own
     except (OSError, UnicodeDecodeError, RuntimeError) as error:
         return f"{marker} cannot be followed ({type(error).__name__})"
-    return _of_settings(shared) or _of_settings(own, required=False)
+    return _of_settings(shared) or _of_settings(own, required=False) or _of_files(shared, own)
+
+
+def _of_files(shared: Path, own: Path) -> str:
+    """What is run by the way: a hook, or the settings of a submodule."""
+    if os.path.lexists(hook := shared / "hooks" / "post-index-change"):
+        return f"{hook} runs when git refreshes what it knows of the files"
+    if any(own.glob("sharedindex.*")):
+        return f"{own} has an index in two parts"
+    try:
+        found = _SUBMODULE in (own / "index").read_bytes()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{own / 'index'} cannot be read ({type(error).__name__})"
+    return "submodules have settings of their own" if found else ""
 
 
 def _of_settings(folder: Path, *, required: bool = True) -> str:

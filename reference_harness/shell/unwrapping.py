@@ -61,6 +61,7 @@ def _wrapped(command: Command, reading: Reading) -> list[Command] | None:
     if options.strange:
         reading.doubt(f"{command.words[0].raw}: {options.strange}")
         return None
+    reading.reads += options.paths
     if known.because:
         reading.doubt(f"{command.words[0].raw}: {known.because}")
     while known.settings and rest and _SETTING.fullmatch(rest[0].text or ""):

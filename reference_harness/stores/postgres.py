@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.base import ChainedStore, taken
-from reference_harness.stores.protocol import STORE_FORMAT, Lease, Row, newer
+from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
 
 LEASE_SECONDS = 30.0
 CONNECT_SECONDS = 10
@@ -36,6 +36,7 @@ CREATE TABLE reference_harness.lease (
     session text PRIMARY KEY, epoch bigint NOT NULL, holder integer, since timestamptz, until timestamptz NOT NULL
 )
 """
+_SOUGHT = f"CREATE INDEX sought ON reference_harness.journal (kind) WHERE {SOUGHT}"
 # format -> what leads to the next one; the first format of PostgreSQL has the number that SQLite had reached
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     0: (
@@ -43,9 +44,11 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         _LEASE,
         "CREATE INDEX opened ON reference_harness.journal (at) WHERE seq = 1",
         "CREATE TABLE reference_harness.damaged (LIKE reference_harness.journal)",
+        _SOUGHT,
     ),
+    2: (_SOUGHT,),
 }
-_AFTER = {0: STORE_FORMAT}
+_AFTER = {0: STORE_FORMAT, 2: 3}
 _OURS = "SELECT pg_backend_pid(), backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _TAKE = f"""
 INSERT INTO reference_harness.lease AS l (session, epoch, holder, since, until)

@@ -10,7 +10,10 @@ from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.records import Entry
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{8,64}")
-STORE_FORMAT = 2  # of the tables; the number of the records' format stands in `Opened`
+STORE_FORMAT = 3  # of the tables; the number of the records' format stands in `Opened`
+
+# What others look for over all sessions again and again has an index: a coordinator, for what its workers ask.
+SOUGHT = "kind IN ('referred')"
 
 Row = tuple[int, float, str, bytes, bytes]  # seq, at, kind, body, chain: a record as it is kept
 

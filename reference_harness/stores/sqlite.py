@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.base import ChainedStore
-from reference_harness.stores.protocol import STORE_FORMAT, Lease, Row, newer
+from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
 
 APPLICATION = 0x68726E73  # "hrns", in the header of the file
 _COLUMNS = ["session", "seq", "at", "kind", "body", "chain"]
@@ -25,12 +25,15 @@ CREATE TABLE journal (
     body BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (session, seq)
 ) WITHOUT ROWID
 """
+_OPENED = "CREATE INDEX opened ON journal (at) WHERE seq = 1"
+_SOUGHT = f"CREATE INDEX sought ON journal (kind) WHERE {SOUGHT}"
 # format -> what leads to the next one, each in the transaction that also raises the number
 MIGRATIONS: Mapping[int, Sequence[str]] = {
-    0: (_SCHEMA, "CREATE INDEX opened ON journal (at) WHERE seq = 1"),
-    1: ("CREATE INDEX opened ON journal (at) WHERE seq = 1",),
+    0: (_SCHEMA, _OPENED, _SOUGHT),
+    1: (_OPENED,),
+    2: (_SOUGHT,),
 }
-_AFTER = {0: STORE_FORMAT, 1: 2}
+_AFTER = {0: STORE_FORMAT, 1: 2, 2: 3}
 
 
 class FileLease:

@@ -85,3 +85,42 @@ def test_a_cancel_and_wrong_use_have_their_answers(tmp_path, tools, scripted, ru
                 await agent.ext_method("nobody/knows", {})
 
     run(story())
+
+
+def test_an_answer_for_always_is_an_option_of_its_own_and_says_what_it_saves(tmp_path, tools, scripted, run):
+    turns = [("wipe", "t1"), ("wipe", "t2"), ("mystery", "t3"), ("mystery", "t4"), ("wipe", "t5")]
+    model = scripted(*(part for tool, id_ in turns for part in (reply(call(id_, tool, nonce=id_)), reply(text("ok")))))
+    rule = '{decision = "%s", tool = "%s"}'
+    seen = {}
+
+    class Chooser(Recorder):
+        async def request_permission(self, session_id, tool_call, options, **more):
+            seen[tool_call.tool_call_id] = {option.option_id: option for option in options}
+            return await super().request_permission(session_id, tool_call, options, **more)
+
+    async def life(*turns_, answers=None):
+        chooser = Chooser(lambda asked: (answers or {}).get(asked.tool_call_id))
+        async with program(tmp_path, model, chooser) as (agent, _process):
+            await agent.initialize(protocol_version=1)
+            session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[http(tools)])).session_id
+            for _ in turns_:
+                await agent.prompt(prompt=words("go"), session_id=session)
+
+    async def story():
+        await life("t1", answers={"t1": "allow_always_workspace"})
+        await life("t2", "t3", answers={"t3": "reject_always_workspace"})
+        await life("t4", "t5")
+
+    run(story())
+    assert set(seen) == {"t1", "t3"}
+    assert tools.journal == [("wipe", "t1"), ("wipe", "t2"), ("wipe", "t5")]
+    option = seen["t1"]["allow_always_workspace"]
+    assert (option.kind, option.name) == (
+        "allow_always", f"Allow always in this workspace, saved: {rule % ('allow', 'wipe')}"
+    )  # fmt: skip
+    assert option.field_meta["conformance"] == {"scope": "always", "rules": [rule % ("allow", "wipe")]}
+    assert rule % ("deny", "mystery") in seen["t3"]["reject_always_workspace"].name
+    kinds = [option.kind for option in seen["t1"].values()]
+    assert kinds[: kinds.index("allow_always") + 1] == ["allow_once", "allow_always"]
+    assert list(seen["t1"])[1] == "allow_always", "the first of its kind holds for the session"
+    assert "session" in seen["t1"]["allow_always"].name

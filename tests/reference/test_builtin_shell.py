@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -18,7 +19,9 @@ from workbench import Bench
 from reference_harness import sandbox
 from reference_harness.events import UNCONFINED
 from reference_harness.faces import acp_view, question
-from reference_harness.records import Asked, Decided
+from reference_harness.grants import Grants
+from reference_harness.paths import protected
+from reference_harness.records import Asked, Decided, Decision
 from reference_harness.workspace import Workspace
 
 confined = pytest.mark.skipif(sandbox.program() is None, reason="there is no bubblewrap here that works")
@@ -173,6 +176,33 @@ def test_the_harness_s_own_folders_are_not_there(tmp_path, run):
 
     run(story())
     assert not list(inner.glob("new")) and policy.read_text() == "canary"
+
+
+@confined
+def test_what_the_harness_keeps_in_the_workspace_cannot_be_made_moved_or_replaced(tmp_path, run, monkeypatch):
+    """Policy and sessions below the workspace, some of it not there yet: no program gets its own in their stead."""
+    bench = Bench(tmp_path)
+    config, state = bench.folder / "conf" / "here", bench.folder / "deep" / "state"
+    config.mkdir(parents=True)
+    (config / "harness.toml").write_text("[permissions]")
+    monkeypatch.setenv("HARNESS_CONFIG", str(config))
+    monkeypatch.setenv("HARNESS_STATE_DIR", str(state))
+    bench.tools._workspace = Workspace(str(bench.folder), protected())
+    commands = ("echo x > conf/here/grants.jsonl", "echo x > conf/here/grants.jsonl.new", "echo x > conf/here/harness.toml",
+                "mv conf other", "mv conf/here other", "mv deep other", "mkdir -p deep/state/locks", "touch deep/state/x",
+                "rm -rf conf", "mv conf/here/harness.toml x", "ln -f a conf/here/grants.jsonl")  # fmt: skip
+
+    async def story():
+        assert "[exit 0" in await bench.told("shell", command="touch a conf/here/beside"), "what is beside it is not"
+        for command in commands:
+            assert "[exit 0" not in await bench.told("shell", command=command), command
+
+    run(story())
+    assert (config / "harness.toml").read_text() == "[permissions]"
+    assert not (config / "grants.jsonl").read_text()
+    assert not list(state.iterdir())
+    Grants().save(Decision("c", "t", "", "allow", "", "", "", "always", ""), str(tmp_path), "s")
+    assert stat.S_IMODE((config / "grants.jsonl").stat().st_mode) == 0o600
 
 
 @confined

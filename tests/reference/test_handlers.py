@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
+from places import Place, postgres_place, sqlite_place
 from scripted import call, reply, text
 from working import opened, records, sound
 
 from reference_harness import Answer, Harness, UsageFault, audit
 from reference_harness.handlers import Coordinator
-from reference_harness.stores import SQLiteStore
+from reference_harness.stores import Store
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER, LEAD = (Path(__file__).with_name(name) for name in ("worker.py", "lead.py"))
 
 
 def test_a_swarm_worker_never_asks_and_works_on(house, tmp_path, tools, scripted, run):
@@ -53,17 +58,57 @@ def test_a_handler_that_nobody_is_is_refused(config, house, tmp_path, scripted, 
     run(story())
 
 
-class Workers:
-    """Worker processes over one store."""
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request, tmp_path) -> Iterator[Place]:
+    made: list[Any] = []
+    if request.param == "sqlite":
+        yield sqlite_place(tmp_path / "state", made)
+    else:
+        yield from postgres_place(request.getfixturevalue("postgres"), made)
+    for store in made:
+        store.close()
 
-    def __init__(self, state, model, tools, coordinator: str = "") -> None:
-        self.given = {"state": str(state), "model": model.url, "tools": tools.url, "coordinator": coordinator}
 
-    def start(self, **more: str) -> subprocess.Popen:
-        given = json.dumps(self.given | more)
-        return subprocess.Popen(
-            [sys.executable, WORKER, given], cwd=WORKER.parents[2], stdout=subprocess.PIPE, text=True
-        )
+class Processes:
+    """Processes of their own over one store: those still alive are killed at the end."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.state = str(folder / "state")
+        shared = {"HARNESS_STORE": place.address} if place.kind == "postgres" else {}
+        self._environment = {name: value for name, value in os.environ.items() if name != "HARNESS_STORE"} | shared
+        self._made: list[subprocess.Popen] = []
+
+    def start(self, program: Path, **given: str) -> subprocess.Popen:
+        command = [sys.executable, program, json.dumps({"state": self.state} | given)]
+        self._made.append(subprocess.Popen(command, cwd=WORKER.parents[2], stdout=subprocess.PIPE, text=True,
+                                           env=self._environment))  # fmt: skip
+        return self._made[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        for one in self._made:
+            one.kill()
+            one.wait()
+            one.stdout.close()
+
+
+def patiently(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run it, with time for processes to start where others are at work."""
+    return asyncio.run(asyncio.wait_for(work, 120))
+
+
+async def said(process: subprocess.Popen) -> str:
+    """The next line of a process."""
+    return (await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 60)).strip()
+
+
+async def written(store: Store, session: str, kind: str) -> None:
+    """Wait until the session's journal has such a record."""
+    async with asyncio.timeout(60):
+        while not [*store.scan(session, [kind])]:
+            await asyncio.sleep(0.02)
 
 
 def agree(answers: dict[str, str]):
@@ -74,7 +119,7 @@ def agree(answers: dict[str, str]):
 
 
 async def ended(*workers: subprocess.Popen) -> list[str]:
-    said = await asyncio.gather(*(asyncio.to_thread(worker.communicate, timeout=25) for worker in workers))
+    said = await asyncio.gather(*(asyncio.to_thread(worker.communicate, timeout=60) for worker in workers))
     return [out.split()[-1] for out, _ in said]
 
 
@@ -82,9 +127,8 @@ def step_of(worker: str, *calls: dict) -> list[dict]:
     return [reply(*calls), reply(text(f"{worker} done"))]
 
 
-def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(tmp_path, tools, scripted, run):
+def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(place, tmp_path, tools, scripted):
     """Two work through; a third is killed while its question is open, and asks anew in its next life."""
-    state = tmp_path / "state"
     models = {
         "one": scripted(*step_of("one", call("a", "wipe", nonce="1a"), call("b", "mystery", nonce="1b"))),
         "two": scripted(*step_of("two", call("a", "wipe", nonce="2a"))),
@@ -93,16 +137,17 @@ def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(
     }
 
     async def story():
-        store = SQLiteStore(state)
+        store = place.open()
         answers = {"1a": "allow", "2a": "allow", "3a": "allow", "4a": "allow"}
         lead = Coordinator(store, {"one", "two", "three"}, agree(answers))
-        start = {name: Workers(state, model, tools, lead.id).start for name, model in models.items()}
+        start = {
+            name: partial(processes.start, WORKER, model=model.url, tools=tools.url, coordinator=lead.id)
+            for name, model in models.items()
+        }
         third = start["three"](worker="three")
-        session = (await asyncio.to_thread(third.stdout.readline)).strip()
+        session = await said(third)
         assert session, "it says its session"
-        async with asyncio.timeout(15):
-            while not [*store.scan(session, ["referred"])]:
-                await asyncio.sleep(0.02)
+        await written(store, session, "referred")
         third.kill()
         third.communicate()
         serving = asyncio.create_task(lead.serve())
@@ -118,9 +163,10 @@ def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(
         assert [(one.number, one.again) for one in asked] == [(1, False), (2, True)]
         ruled = [entry.record for _, entry in store.scan(lead.id, ["ruled"])]
         assert len(ruled) == len({(r.session, r.call, r.number) for r in ruled}) == 6
-        return Harness(state, store=store)
+        return Harness(tmp_path, store=store)
 
-    harness = run(story())
+    with Processes(place, tmp_path) as processes:
+        harness = patiently(story())
     assert sorted(tools.journal) == [("wipe", "1a"), ("wipe", "2a"), ("wipe", "3a")]
     decisions = [*audit.query(harness.store, {"handler": "coordinator"})]
     assert {d["argumentsHash"] for d in decisions if d["who"] == "the lead"} >= {
@@ -131,6 +177,43 @@ def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(
     assert "stranger" in denied["4a"]
     assert sound(harness)
     assert not [wrong for model in models.values() for wrong in model.illegal]
+
+
+def test_a_coordinator_that_is_killed_goes_on_in_its_next_life(place, tmp_path, tools, scripted):
+    """Killed when one answer is written and one question is open; what it had answered it is not asked again."""
+    models = {
+        "one": scripted(*step_of("one", call("a", "wipe", nonce="yes 1"))),
+        "two": scripted(*step_of("two", call("a", "wipe", nonce="yes 2"), call("b", "wipe", nonce="no 2"))),
+    }
+
+    async def story(start):
+        store = place.open()
+        lead = start(LEAD, workers="one two", coordinator="")
+        id_ = await said(lead)
+        worker = {
+            name: partial(start, WORKER, model=model.url, tools=tools.url, coordinator=id_, worker=name)
+            for name, model in models.items()
+        }
+        assert await ended(worker["one"]()) == ["end_turn"]
+        lead.kill()
+        assert "one yes 1" in lead.communicate()[0]
+        two = worker["two"]()
+        await written(store, await said(two), "referred")
+        again = start(LEAD, workers="one two", coordinator=id_)
+        assert await said(again) == id_
+        assert await ended(two) == ["end_turn"]
+        with pytest.raises(UsageFault):
+            Coordinator(store, [], agree({}), id_)
+        again.terminate()
+        assert again.communicate()[0].split("\n")[:-1] == ["two yes 2", "two no 2"]
+        return Harness(tmp_path, store=store), id_
+
+    with Processes(place, tmp_path) as processes:
+        harness, id_ = patiently(story(processes.start))
+    assert tools.journal == [("wipe", "yes 1"), ("wipe", "yes 2")]
+    assert [e.record.verdict for _, e in harness.store.scan(id_, ["ruled"])] == ["allow", "allow", "deny"]
+    assert {d["who"] for d in audit.query(harness.store, {"handler": "coordinator"})} == {"the lead"}
+    assert sound(harness)
 
 
 def test_no_answer_and_an_answer_about_other_arguments_allow_nothing(

@@ -9,6 +9,7 @@ import sys
 import pytest
 from client import Life, RequestError, allow, results
 from scripted import call, reply, text
+from working import opened, records, sound
 
 from reference_harness import audit
 from reference_harness.anthropic_model import AnthropicModel
@@ -84,6 +85,110 @@ def test_the_mode_holds_over_a_resume_and_plan_changes_nothing(tmp_path, tools, 
         assert tools.journal == [("look", "b")]
 
     run(story())
+
+
+@pytest.fixture
+def rules(tmp_path, monkeypatch):
+    """Write the policy file of this test."""
+    path = tmp_path / "config" / "harness.toml"
+    path.parent.mkdir()
+    monkeypatch.setenv("HARNESS_CONFIG", str(path))
+
+    def write(text_: str) -> None:
+        path.with_suffix(".new").write_text(text_)
+        path.with_suffix(".new").replace(path)
+
+    return write
+
+
+ALLOW, DENY = (f'[[rule]]\ndecision = "{word}"\ntool = "wipe"\n' for word in ("allow", "deny"))
+
+
+def test_a_policy_that_changes_while_a_session_runs_counts_from_the_next_call(
+    tmp_path, house, rules, tools, scripted, run
+):
+    calls = [(call(f"t{n}", "wipe", nonce=str(n)), call(f"m{n}", "mystery", nonce=str(n))) for n in range(4)]
+    model = scripted(*(reply(*each) for each in calls), reply(text("done")))
+    rules(ALLOW)
+    texts = {"1": DENY, "3": ALLOW + '[tools]\nexclude = ["mystery"]\n'}
+
+    async def story():
+        harness = house(model)
+
+        def edit(question):  # the first call of the round is decided, and has not run yet
+            if given := texts.get(question.call.arguments["nonce"]):
+                rules(given)
+            return "allow"
+
+        session, person = await opened(harness, tmp_path, edit)
+        await session.prompt("go")
+        asked = [question.call.id for question in person.asked]
+        assert asked == ["m0", "m1", "m2", "m3"]
+        loaded = [record.text for record in records(harness, session.id, "rulesloaded")]
+        assert loaded == [ALLOW, DENY, texts["3"]]
+        assert "wipe" not in records(harness, session.id, "poolassembled")[1].offered
+        assert records(harness, session.id, "guarded")[-1].loosened
+        await harness.close()
+        assert sound(harness)
+        decided = [*audit.query(harness.store, {"tool": "wipe"})]
+        assert all(replay(harness.store, session.id, d["toolCallId"]).same for d in decided)
+
+    run(story())
+    # t1 was allowed when its policy changed, t2 came after; m3 was allowed by a person and then left out
+    assert [nonce for tool, nonce in tools.journal if tool == "wipe"] == ["0"]
+    assert [nonce for tool, nonce in tools.journal if tool == "mystery"] == ["0", "1", "2"]
+    assert not model.illegal
+
+
+@pytest.mark.parametrize("broken", ["[[rule]]\ndecision = 'deni'", "x = [", None])
+def test_a_policy_that_can_no_longer_be_read_allows_nothing_that_needs_permission(
+    broken, tmp_path, house, rules, tools, scripted, run
+):
+    names = ("wipe", "look", "mystery")
+    rounds = [reply(*(call(f"{name}{n}", name, nonce=str(n)) for name in names)) for n in range(3)]
+    model = scripted(*(part for each in rounds for part in (each, reply(text("done")))))
+    rules(ALLOW)
+    path = tmp_path / "config" / "harness.toml"
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path)
+        await session.prompt("go")
+        path.unlink() if broken is None else rules(broken)
+        await session.prompt("go")
+        denied = [*audit.query(harness.store, {"decision": "deny"})]
+        assert [d["toolCallId"] for d in denied] == ["wipe1", "mystery1"]
+        assert all(str(path) in d["because"] and "nothing runs that needs permission" in d["because"] for d in denied)
+        assert all(replay(harness.store, session.id, d["toolCallId"]).same for d in denied)
+        rules(ALLOW)
+        await session.prompt("go")
+        assert [question.call.id for question in person.asked] == ["mystery0", "mystery2"]
+        assert [bool(r.broken) for r in records(harness, session.id, "rulesloaded")] == [False, True, False]
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert tools.journal == [("wipe", "0"), ("look", "0"), ("mystery", "0"), ("look", "1"),
+                             ("wipe", "2"), ("look", "2"), ("mystery", "2")]  # fmt: skip
+
+
+def test_a_child_is_under_the_policy_as_it_is_when_it_acts(tmp_path, house, rules, tools, scripted, run):
+    model = scripted(reply(call("t1", "agent", type="general-purpose", prompt="do")), reply(text("done")))
+    model.agents = {"You do a piece of work": [
+        reply(call("a", "mystery", nonce="a")), reply(call("b", "wipe", nonce="b")), reply(text("did")),
+    ]}  # fmt: skip
+    rules(ALLOW)
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, lambda _question: rules(DENY) or "allow")
+        await session.prompt("go")
+        assert len(person.asked) == 1
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert tools.journal == [("mystery", "a")]
 
 
 def harness(*arguments: str) -> tuple[int, str]:

@@ -169,6 +169,14 @@ def test_a_policy_bounds_the_modes(tmp_path):
         made.mode_for("bypass")
 
 
+@pytest.mark.parametrize("table", ["limits", "budget", "handlers", "mistake"])
+def test_a_table_that_nobody_reads_is_no_setting(table, tmp_path):
+    path = tmp_path / "harness.toml"
+    path.write_text(f"[{table}]\nturns = 3\n")
+    with pytest.raises(UsageFault, match=f"{table}.*known are"):
+        policy.load(path)
+
+
 def test_the_text_of_a_rule_is_the_rule():
     rules = [Rule(decision="deny", program='a "b c" \\ \x1b é'), Rule(decision="allow", tool="x", arguments={"a b": '"*'}),
              Rule(decision="ask", paths=("~/a", "b'"), because="so")]  # fmt: skip
@@ -181,6 +189,20 @@ def test_the_text_of_a_rule_is_the_rule():
 
 def decide(bench, of, made, answer):
     return answered(made, of, judge(of, made, bench.ground), answer)
+
+
+def test_a_yes_for_a_command_holds_in_the_workspace_s_own_folder_alone(bench):
+    shell = tool(paths=("folder",))
+    given = decide(bench, shell, call("shell", command="npm publish"), Answer("allow", scope="session"))
+    held = bench.under(standing=(given,))
+    verdicts = {
+        folder: judge(shell, call("shell", command="npm publish", folder=folder), held).verdict.name
+        for folder in (".", "sub", "sub/..", "out/tmp", str(bench.workspace))
+    }
+    assert verdicts == {".": "ALLOW", "sub": "ASK", "sub/..": "ALLOW", "out/tmp": "ASK", str(bench.workspace): "ALLOW"}
+    assert judge(shell, call("shell", command="npm publish", folder="sub"), bench.ground).grant == ""
+    operator = bench.under(Rule(decision="allow", program="npm publish"))
+    assert judge(shell, call("shell", command="npm publish", folder="sub"), operator).verdict.name == "ALLOW"
 
 
 def test_an_always_for_a_command_holds_for_that_command_alone(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging import Bench
+from judging import CONFIG, Bench
 from shell_table import rows
 
 from reference_harness.permissions import Verdict
@@ -180,6 +181,77 @@ def test_a_repository_that_names_programs_to_run_makes_git_ask(bench, tmp_path):
     assert verdict(hostile, "cd sub && git status") is Verdict.ASK
 
 
+REMOTE = '[remote "origin"]\n\turl = https://x\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
+
+
+def test_what_a_repository_brings_with_it_makes_git_ask(tmp_path):
+    """A hook that reading runs, a submodule's own settings, and what a partial clone fetches as it is read."""
+    hostile = Bench(tmp_path)
+    folder = hostile.workspace / ".git"
+    (folder / "config").write_text(CONFIG + REMOTE)
+    assert verdict(hostile, "git status") is Verdict.ALLOW
+    for setting in (
+        "\tuploadpack = x",
+        "\tpromisor = true",
+        "\tvcs = x",
+        "\tproxy = x",
+        "[extensions]\n\tpartialclone = x",
+    ):
+        (folder / "config").write_text(CONFIG + REMOTE + setting)
+        assert verdict(hostile, "git log -p") is Verdict.ASK, setting
+    (folder / "config").write_text(CONFIG + REMOTE)
+    for name, content in (("hooks/post-index-change", b"x"), ("index", b"DIRC\0\0\xe0\0"), ("sharedindex.1", b"x")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+        assert verdict(hostile, "git status") is Verdict.ASK, name
+        (folder / name).unlink()
+    (folder / "hooks" / "post-commit").touch()
+    (folder / "index").write_bytes(b"DIRC\0\0\x81\xa4")
+    assert verdict(hostile, "git status") is Verdict.ALLOW
+
+
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.fsmonitor=false")
+ATTACKS = {
+    "hook": "printf '#!/bin/sh\ntouch ../pwned\n' > .git/hooks/post-index-change; chmod +x .git/hooks/*-change; touch -d 1999-01-01 a",
+    "submodule": "git init -q s; cd s; touch a; git add a; {git} commit -qm s; cd ..; git add s 2>&1; {git} commit -qm m; "
+    "cd s; git config core.fsmonitor 'touch ../../pwned; false'",
+    "promisor": "rm -rf .git/objects/78; git config core.repositoryformatversion 1; git config remote.o.url .; "
+    "git config remote.o.promisor true; git config remote.o.uploadpack 'touch ../pwned; false'",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_real_git_runs_something_by_reading_and_so_it_asks(attack, tmp_path):
+    """Each of these runs a program when git only reads."""
+    here = Bench(tmp_path)
+    shutil.rmtree(here.workspace / ".git")
+
+    def sh(text: str) -> None:
+        subprocess.run(["bash", "-c", text.replace("{git}", " ".join(GIT))], cwd=here.workspace, capture_output=True,
+                       check=False, timeout=20, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})  # fmt: skip
+
+    sh("rm -rf out state state-parent sub; git init -q .; echo a > a; git add a; {git} commit -qm a")
+    assert verdict(here, "git status; git show HEAD") is Verdict.ALLOW
+    sh(ATTACKS[attack])
+    assert verdict(here, "git status; git show HEAD") is Verdict.ASK
+    sh("git status; git show HEAD")
+    if not (here.workspace.parent / "pwned").exists():
+        pytest.skip("this git does not run it")
+
+
+def test_a_glob_that_could_give_an_option_asks(tmp_path):
+    here = Bench(tmp_path)
+    for line in ("sort *", "cd sub && sort *", "sort *.txt", "ls *"):
+        assert verdict(here, line.replace("*", "[a-z]*.txt")) is Verdict.ALLOW
+    (here.workspace / "--output=a.txt").touch()
+    (here.workspace / "sub" / "-delete").touch()
+    for line in ("sort *", "sort -- *", "git diff ?-output*", "cd sub && find *", "cd sub && find [-]*", "ls -d -*"):
+        assert verdict(here, line) is not Verdict.ALLOW, line
+    for line in ("sort sub/*", "cat a*.txt", "cat ./a*"):
+        assert verdict(here, line) is Verdict.ALLOW, line
+
+
 def test_a_glob_is_judged_by_what_it_matches(bench, tmp_path):
     here = Bench(tmp_path)
     (here.workspace / "sub" / "link").symlink_to("/etc")
@@ -229,7 +301,7 @@ def test_what_a_real_shell_runs_is_what_was_read(bench, tmp_path):
     for name in ("a.txt", "sub/x.txt", "é.txt"):
         (here / name).touch()
     names = {word for _, line in ROWS for word in re.findall(r"[\w.-]+", line) if re.fullmatch(r"[a-z][\w.-]*", word)}
-    passing = {"env", "nice", "timeout", "stdbuf", "bash", "sh"}
+    passing = {"env", "nice", "timeout", "stdbuf", "bash", "sh", "xargs"}
     for name in names - passing:
         (programs / name).write_text(f"#!/bin/bash\necho {name} >> {journal}\n")
         (programs / name).chmod(0o755)

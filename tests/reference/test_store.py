@@ -16,6 +16,7 @@ from reference_harness import Harness
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.records import Entry, Opened, Prompted, Recovered
 from reference_harness.stores import SQLiteStore, Store, open_store, recover, rescue, trim, verify_chain
+from reference_harness.stores.protocol import STORE_FORMAT
 
 OTHER = "fedcba9876543210"
 
@@ -94,6 +95,18 @@ class TestEveryStore:
         assert [(s, e.seq) for s, e in store.scan(None, ["prompted"])] == [(ID, 2), (OTHER, 2), (ID, 3)]
         assert [(s, e.seq) for s, e in store.scan(OTHER, [])] == [(OTHER, 1), (OTHER, 2)]
         assert store.sessions() == [OTHER, ID]
+
+    def test_what_is_looked_for_over_all_sessions_has_an_index_also_in_a_store_of_the_format_before(self, place):
+        filled(place).close()
+        number = "PRAGMA user_version" if place.kind == "sqlite" else "SELECT number FROM format"
+        older = "PRAGMA user_version = 2" if place.kind == "sqlite" else "UPDATE format SET number = 2"
+        for statement in ("DROP INDEX sought", older):
+            place.execute(statement)
+        store = place.open()
+        assert [(s, e.seq) for s, e in store.scan(None, ["prompted"])] == [(ID, 2), (ID, 3)]
+        assert place.execute(number) == [(STORE_FORMAT,)]
+        place.execute("DROP INDEX sought")
+        assert verify_chain(store, ID).whole
 
     @pytest.mark.parametrize("how", DAMAGE)
     def test_an_edited_dropped_or_moved_record_is_found(self, how, place):

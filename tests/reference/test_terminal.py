@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -96,7 +97,9 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
         screen.type("clean up\r")
         screen.see("wipe wants to run  (destructive, from canary)")
         screen.see("whole call \\u{1b}[2J")
-        screen.see("always would save")
+        screen.see("yes for this session (s), or saved for")
+        screen.see('{decision = "allow", tool = "wipe"}')
+        screen.see("(D)")
         screen.see("[N]ever")
         screen.type("y\r")
         screen.see("It is wiped.")
@@ -119,6 +122,42 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
         screen.close()
     assert (tmp_path / "journal").read_text().startswith("wipe the\nwhole call")
     assert "mystery" not in (tmp_path / "journal").read_text()
+
+
+def test_an_answer_holds_once_for_the_session_or_for_always_as_it_was_shown(tmp_path, scripted):
+    """Two programs one after the other: the rule that was saved is the one that was on the screen, and can go again."""
+    calls = [part for n in range(6) for part in (reply(call(f"t{n}", "wipe", nonce=str(n))), reply(text(f"done {n}.")))]
+    more = [reply(call("m", "mystery", nonce="m")), reply(text("at last."))]
+    model = scripted(*calls[:4], *more, *calls[4:])
+    grants = tmp_path / ".config" / "reference-harness" / "grants.jsonl"
+
+    def chat(*dialogue: tuple[str, str]) -> None:
+        screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=False)
+        try:
+            screen.see("twice leaves")
+            for seen, typed in dialogue:
+                screen.type("go\r")
+                screen.see(seen)
+                if typed:
+                    screen.see("in this workspace  >")
+                    screen.type(typed + "\r")
+                    screen.see("requests")
+            screen.type("\x04")
+            screen.end()
+        finally:
+            screen.close()
+
+    chat(("wants to run", "s"), ("done 1.", ""), ("mystery wants to run", "D"))
+    (saved,) = [json.loads(line) for line in grants.read_text().splitlines()]
+    assert saved["decision"]["grant"] == '{decision = "deny", tool = "mystery"}'
+    chat(("wants to run", "a"), ("done 3.", ""))
+    _, saved = (json.loads(line) for line in grants.read_text().splitlines())
+    assert (saved["decision"]["grant"], saved["decision"]["scope"]) == ('{decision = "allow", tool = "wipe"}', "always")
+    assert saved["workspace"] == str(Path.cwd())
+    chat(("done 4.", ""))
+    grants.write_text("")
+    chat(("wants to run", "N"))
+    assert [line.split()[0] for line in (tmp_path / "journal").read_text().splitlines()] == ["wipe"] * 5
 
 
 def question(may_stand: bool = True, **arguments) -> Question:
@@ -156,8 +195,13 @@ def test_nothing_in_a_call_can_draw_outside_of_its_lines(tmp_path):
 
 
 def test_always_is_on_offer_only_where_it_could_hold():
-    assert set(choices(question())) == {"y", "a", "n", "N"}
-    assert set(choices(question(may_stand=False))) == {"y", "n", "N"}
+    assert set(choices(question())) == {*"ysanND"}
+    assert set(choices(question(may_stand=False))) == {*"ynND"}
+
+
+def test_a_slip_of_the_key_never_turns_a_no_into_a_yes():
+    allowing = {key for key, (_, answer) in choices(question()).items() if answer.verdict == "allow"}
+    assert allowing.isdisjoint(key.swapcase() for key in choices(question()))
 
 
 def test_the_demo_shows_approval_budget_crash_and_resume_offline(tmp_path):
