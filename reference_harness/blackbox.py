@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reference_harness.workflow import Workflow
 
 LAST = 8  # events that are kept in the box
-KILLED = "the process ended without a word: killed, crashed hard, or the machine went down"
+KILLED = "the process ended without a word: killed, crashed hard, its disk full, or the machine went down"
 
 
 def found(entries: Sequence[Entry], workflow: Workflow) -> list[BlackBox]:

@@ -11,6 +11,7 @@ from typing import Any
 from reference_harness import agents, blackbox, children, instructions, policy, telemetry
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
+from reference_harness.events import Client
 from reference_harness.fingerprint import guarded
 from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
@@ -55,14 +56,21 @@ class Harness:
         return self._model
 
     async def new_session(
-        self, cwd: str, servers: Sequence[Server | ToolSource] = (), config: Any = None, *, agent_type: str = ""
+        self,
+        cwd: str,
+        servers: Sequence[Server | ToolSource] = (),
+        config: Any = None,
+        *,
+        agent_type: str = "",
+        client: Client | None = None,
     ) -> Session:
-        """Begin a session, of an agent type if one is named."""
+        """Begin a session, of an agent type if one is named. A client that is given here sees it from its beginning."""
         settings = merge(Config(), config or {})
         if agent_type:
             settings = children.under(settings, agents.find(agent_type))
         retries, id_ = Retries.from_environment(), secrets.token_hex(16)
         session = Session(id_, self.store, self.store.lease(id_), self.model, retries)
+        session.client = client or session.client
         try:
             session.journal.note(Opened(cwd, self.model.name, type=agent_type), session.checked(settings))
         except BaseException:
@@ -71,9 +79,17 @@ class Harness:
         return await self._start(session, servers)
 
     async def load_session(
-        self, id_: str, servers: Sequence[Server | ToolSource] = (), config: Any = None
+        self,
+        id_: str,
+        servers: Sequence[Server | ToolSource] = (),
+        config: Any = None,
+        *,
+        client: Client | None = None,
     ) -> tuple[Session, list[Entry]]:
-        """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show."""
+        """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show.
+
+        A client that is given here sees all that comes after them.
+        """
         await self._let_go(check_id(id_))
         if id_ not in self.store.sessions():
             raise UsageFault(f"no session has the id {id_}: list the sessions to see which there are")
@@ -81,6 +97,7 @@ class Harness:
         try:
             entries = self.store.read(id_)
             session = Session(id_, self.store, lease, self.model, Retries.from_environment())
+            session.client = client or session.client
             session.journal.replay(entries)
             children.refuse_alone(session)
             settings = session.configured(config or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -259,7 +260,7 @@ class Turn:
                     common = len(_common(shown[old:], piece))
                     piece = piece[common:]
             if piece:
-                self.session.client.show(Piece(kind, piece, self.session.id))
+                self.session.show(Piece(kind, piece, self.session.id))
 
         return show
 
@@ -303,8 +304,13 @@ class Turn:
         return await self.end(await verifiers.judged(self.session, stop))
 
     async def end(self, stop: Stop) -> Stop:
-        """Record the end and hand it on."""
+        """Record the end and hand it on. A cancel that comes now comes too late: the end is what is on record."""
         await self.journal.durable(TurnEnded(stop.reason, stop.limit, stop.note))
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            task.uncancel()
         return stop
 
     def _end_now(self, stop: Stop) -> Stop:

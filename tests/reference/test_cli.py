@@ -41,6 +41,69 @@ def test_output_json_is_the_stream_with_one_end(tmp_path, scripted):
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
+def living(tmp_path, model, *arguments):
+    """A command in a process of its own, to be signalled."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
+                   "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "k"}  # fmt: skip
+    return subprocess.Popen([sys.executable, "-m", "reference_harness", *arguments], cwd=HERE.parents[1],
+                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def lines_after(life, sign, path) -> list[dict[str, object]]:
+    """What it printed as JSON, once it was sent the signal when `path` was there."""
+    while not path.exists():
+        assert life.poll() is None
+        time.sleep(0.01)
+    life.send_signal(sign)
+    return [json.loads(line) for line in life.communicate(timeout=30)[0].splitlines()]
+
+
+def slow_source(tmp_path):
+    return f"canary={sys.executable} {HERE / 'stdio_slow.py'} {tmp_path / 'journal'}"
+
+
+@pytest.mark.parametrize(
+    ("sign", "code", "end", "cause"),
+    [(signal.SIGKILL, -9, [], "killed"), (signal.SIGTERM, 130, ["cancelled"], "SIGTERM"),
+     (signal.SIGHUP, 130, ["cancelled"], "SIGHUP"), (signal.SIGINT, 130, ["cancelled"], "")],
+)  # fmt: skip
+def test_the_stream_has_no_gap_over_a_signal_and_a_resume(tmp_path, scripted, sign, code, end, cause):
+    model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("Going on.")))
+    life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), "--output", "json")
+    lines = lines_after(life, sign, tmp_path / "journal")
+    assert life.returncode == code
+    assert [line["reason"] for line in lines if line["event"] == "ended"] == end
+    lines += json_of(harness(tmp_path, model, "resume", "last", "and now?", "--output", "json"))
+    validator = jsonschema.Draft202012Validator(events.schema())
+    assert [list(validator.iter_errors(line)) for line in lines] == [[]] * len(lines)
+    numbers = [line["entry"]["seq"] for line in lines if line["event"] == "happened"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    boxes = [
+        line["entry"]["record"] for line in lines if line.get("entry", {}).get("record", {}).get("kind") == "blackbox"
+    ]
+    assert [(cause in box["cause"], box["doing"]) for box in boxes] == ([(True, "running slow (t1)")] if cause else [])
+
+
+def test_ctrl_c_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, scripted):
+    (tmp_path / "silent.py").write_text(f"import time; open({str(tmp_path / 'here')!r}, 'w'); time.sleep(60)")
+    life = living(tmp_path, scripted(reply(text("x"))), "run", "go", "--output", "json",
+                  "--mcp", f"x={sys.executable} {tmp_path / 'silent.py'}")  # fmt: skip
+    lines = lines_after(life, signal.SIGINT, tmp_path / "here")
+    assert (life.returncode, [line["reason"] for line in lines if line["event"] == "ended"]) == (130, ["cancelled"])
+
+
+@pytest.mark.parametrize("how", [(), ("--output", "json")])
+def test_a_run_whose_output_nobody_reads_stops_and_is_no_success(tmp_path, scripted, how):
+    model = scripted(reply(text("x" * 200_000), call("t1", "slow", nonce="a")), reply(text("y")))
+    life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), *how)
+    life.stdout.read(1)
+    life.stdout.close()
+    with life.stderr as stderr:
+        told = stderr.read()
+    assert (life.wait(30), "nobody reads the output" in told, "Traceback" in told) == (130, True, False)
+    assert harness(tmp_path, model, "resume", "last", "again").stdout == "y\n"
+
+
 def test_output_json_has_its_end_also_where_no_turn_could_begin(tmp_path, scripted):
     refused = harness(tmp_path, scripted(reply(text("x"))), "resume", "no-such-session", "--output", "json")
     assert refused.returncode == 2
@@ -58,6 +121,12 @@ def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, script
     assert "11 requests" in on.stderr
     again = harness(tmp_path, model, "resume", "last")
     assert "no interrupted turn" in again.stderr
+    (end,) = [
+        line
+        for line in json_of(harness(tmp_path, model, "resume", "last", "--output", "json"))
+        if line["event"] == "ended"
+    ]
+    assert (end["reason"], "no interrupted turn" in end["note"]) == ("end_turn", True)
 
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):
@@ -119,16 +188,8 @@ def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, script
 
 def test_sigterm_in_a_tool_leaves_a_black_box_and_a_session_that_resumes(tmp_path, scripted):
     model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("Going on.")))
-    slow = f"canary={sys.executable} {HERE / 'stdio_slow.py'} {tmp_path / 'journal'}"
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
-                   "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "k"}  # fmt: skip
-    with subprocess.Popen([sys.executable, "-m", "reference_harness", "run", "go", "--allow", "slow", "--mcp", slow,
-                           "--output", "json"], cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True) as life:  # fmt: skip
-        while not (tmp_path / "journal").exists():
-            assert life.poll() is None
-            time.sleep(0.01)
-        life.send_signal(signal.SIGTERM)
-        lines = [json.loads(line) for line in life.stdout]
+    life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), "--output", "json")
+    lines = lines_after(life, signal.SIGTERM, tmp_path / "journal")
     assert life.returncode == 130
     assert [line["reason"] for line in lines if line["event"] == "ended"] == ["cancelled"]
     box = json_of(harness(tmp_path, model, "log", "--kind", "crash", "--json"))
