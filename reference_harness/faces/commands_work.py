@@ -132,18 +132,24 @@ def _raise_limits(session: Session, given: argparse.Namespace) -> None:
 
 
 async def _turn(session: Session, prompt: str | None, client: JsonStream | Terminal) -> int:
+    if session.client is not client:  # it left while the session was opened
+        return _left()
     _stop_on_signals(session)
     before = len(session.workflow.calls)
     stop = await (session.proceed() if prompt is None else session.prompt(prompt))
     if session.client is not client:
-        output.nobody_reads()
-        sys.stderr.write("harness: nobody reads the output any more: the turn was cancelled\n")
-        return EXIT["cancelled"]
+        return _left()
     if isinstance(client, JsonStream):
         client.close(stop.note or NOTHING_OPEN, stop.reason, session.journal.written)
     else:
         _report(session, stop, client, before)
     return EXIT.get(stop.reason, 1)
+
+
+def _left() -> int:
+    output.nobody_reads()
+    sys.stderr.write("harness: nobody reads the output any more: the turn was cancelled\n")
+    return EXIT["cancelled"]
 
 
 def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None:

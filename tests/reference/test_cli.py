@@ -92,7 +92,7 @@ def test_ctrl_c_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, script
     assert (life.returncode, [line["reason"] for line in lines if line["event"] == "ended"]) == (130, ["cancelled"])
 
 
-@pytest.mark.parametrize("how", [(), ("--output", "json")])
+@pytest.mark.parametrize("how", [(), ("--output", "json")])  # in text it leaves in the turn, else while it opens
 def test_a_run_whose_output_nobody_reads_stops_and_is_no_success(tmp_path, scripted, how):
     model = scripted(reply(text("x" * 200_000), call("t1", "slow", nonce="a")), reply(text("y")))
     life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), *how)
