@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, blackbox, children, instructions, policy, telemetry
+from reference_harness import agents, blackbox, children, instructions, policy, telemetry, waits
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.events import Client
@@ -135,6 +135,16 @@ class Harness:
         telemetry.attach(session)
         self.sessions[session.id] = session
         return session
+
+    def deliver(self, id_: str, token: str, text: str, *, is_error: bool = False) -> bool:
+        """Hand in the result of a call that waits on something outside, whether the session is open here or nobody's.
+
+        Durable before this returns; the turn goes on with `proceed`. False = it had come before, and nothing changed.
+        Raises UsageFault if no call waits under the token, or another process has the session open.
+        """
+        if id_ in self.sessions:
+            return self.sessions[id_].external(token, text, is_error=is_error)
+        return waits.deliver(self.store, id_, token, text, is_error=is_error)
 
     def session(self, id_: str) -> Session:
         """An open session. Raises UsageFault for any other id."""

@@ -42,7 +42,6 @@ from reference_harness.words import (
     REPEATED,
     UNKNOWN,
 )  # fmt: skip
-from reference_harness.work_records import Waiting
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -183,7 +182,7 @@ class Turn:
             await self.journal.durable(Started(call.id, call.tool, call.digest, again=view.starts > 0))
             answer = await self.session.run_tool(call, time_limit())
             if answer.token:
-                self.journal.commit(Waiting(call.id, answer.token, answer.text))
+                self.journal.commit(waits.began(self.session.workflow, call.id, answer))
             else:
                 self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
         if self._call_limit:

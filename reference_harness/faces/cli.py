@@ -17,12 +17,13 @@ from reference_harness.faces import (
     commands_journal,
     commands_list,
     commands_other,
+    commands_outside,
     commands_rules,
     commands_work,
     output,
 )
 
-GROUPS = (commands_work, commands_list, commands_journal, commands_rules, commands_other)
+GROUPS = (commands_work, commands_list, commands_journal, commands_outside, commands_rules, commands_other)
 _START = """\
 first steps:
   harness demo            what it does, shown offline: no key is needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import signal
 import sys
 from typing import Any
@@ -162,6 +163,8 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
     if stop.limit:
         client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+    for view in session.workflow.waiting():
+        client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
 
 
 def _stop_on_signals(session: Session) -> None:

@@ -101,7 +101,7 @@ def test_a_run_whose_output_nobody_reads_stops_and_is_no_success(tmp_path, scrip
     with life.stderr as stderr:
         told = stderr.read()
     assert (life.wait(30), "nobody reads the output" in told, "Traceback" in told) == (130, True, False)
-    assert harness(tmp_path, model, "resume", "last", "again").stdout == "y\n"
+    assert harness(tmp_path, model, "resume", "last", "again").returncode == 0
 
 
 def test_output_json_has_its_end_also_where_no_turn_could_begin(tmp_path, scripted):
@@ -127,6 +127,20 @@ def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, script
         if line["event"] == "ended"
     ]
     assert (end["reason"], "no interrupted turn" in end["note"]) == ("end_turn", True)
+
+
+def test_what_a_run_waits_for_is_handed_in_from_outside(tmp_path, scripted):
+    model = scripted(reply(call("t1", "outside", nonce="ticket 1")), reply(text("It is there.")))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    assert (ran.returncode, "ticket 1' RESULT" in ran.stderr) == (5, True)
+    wrong = harness(tmp_path, model, "deliver", "last", "ticket 2", "x")
+    assert (wrong.returncode, "waits under ticket 1" in wrong.stderr) == (2, True)
+    assert "harness resume" in harness(tmp_path, model, "deliver", "last", "ticket 1", stdin="a parcel").stdout
+    used = harness(tmp_path, model, "deliver", "last", "ticket 1", "twice")
+    assert (used.returncode, "had come before" in used.stderr) == (2, True)
+    on = harness(tmp_path, model, "resume", "last")
+    assert (on.returncode, on.stdout, len(model.requests)) == (0, "It is there.\n", 2)
+    assert "a parcel" in str(model.requests[1])
 
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):
