@@ -28,6 +28,7 @@ from reference_harness.session import Session
 from reference_harness.settings import merge
 from reference_harness.sources import ToolSource
 from reference_harness.stores import Store, check_id, open_store
+from reference_harness.stores.protocol import has, unknown
 
 
 class Harness:
@@ -91,8 +92,8 @@ class Harness:
         A client that is given here sees all that comes after them.
         """
         await self._let_go(check_id(id_))
-        if id_ not in self.store.sessions():
-            raise UsageFault(f"no session has the id {id_}: list the sessions to see which there are")
+        if not has(self.store, id_):
+            raise unknown(id_)
         lease = self.store.lease(id_)
         try:
             entries = self.store.read(id_)

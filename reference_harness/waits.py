@@ -15,7 +15,7 @@ from reference_harness.errors import UsageFault
 from reference_harness.events import Stop
 from reference_harness.journal import Journal
 from reference_harness.records import Entry, Finished, Opened, Resumed, SessionClosed
-from reference_harness.stores.protocol import Store, check_id
+from reference_harness.stores.protocol import Store, check_id, has, unknown
 from reference_harness.tools import ToolAnswer, bounded
 from reference_harness.work_records import Arrived, Waiting
 from reference_harness.workflow import Workflow
@@ -53,7 +53,8 @@ def arrive(session: Session, token: str, text: str, *, is_error: bool) -> bool:
 
 def deliver(store: Store, session: str, token: str, text: str, *, is_error: bool) -> bool:
     """As `arrive`, for a session that nobody runs. Raises UsageFault also while somebody does."""
-    store.read(check_id(session))  # an unknown one is told before anything is locked
+    if not has(store, check_id(session)):
+        raise unknown(session)
     lease = store.lease(session)
     try:
         entries, workflow = store.read(session), Workflow()

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -181,6 +182,32 @@ def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_pa
     assert kinds >= {"contextloaded", "toolsregistered", "poolassembled", "decided", "guarded", "turnended"}
     wrong = harness(tmp_path, model, "log", "--kind", "nonsense")
     assert (wrong.returncode, "groups are" in wrong.stderr) == (2, True)
+
+
+def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_path, scripted):
+    model = scripted(reply(call("t1", "look", nonce="a")), reply(text("Done.")))
+    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    with sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None) as raw:
+        raw.execute("UPDATE journal SET at = at + 1 WHERE kind = 'finished'")
+        before = raw.execute("SELECT * FROM journal").fetchall()
+    raw.close()
+    refused = harness(tmp_path, model, "resume", "last", "again").stderr
+    command = refused.partition("harness recover ")[2].split()[0]
+    asked = harness(tmp_path, model, "recover", command)
+    assert (asked.returncode, "say --yes" in asked.stderr) == (2, True)
+    assert "1 finished" in asked.stdout, "what is lost is told"
+    done = harness(tmp_path, model, "recover", command, "--yes")
+    new = done.stdout.split()[-1]
+    with sqlite3.connect(tmp_path / "state" / "journal.db") as raw:
+        assert raw.execute("SELECT * FROM journal WHERE session = ?", (command,)).fetchall() == before
+    raw.close()
+    on = harness(tmp_path, model, "resume", new, "again")
+    assert (on.returncode, "what followed record" in on.stderr) == (0, True)
+    assert "in doubt" in str(model.requests[-1]["messages"])
+    assert harness(tmp_path, model, "recover", command, "--in-place", "--yes").returncode == 0
+    assert harness(tmp_path, model, "log", "verify").returncode == 0
+    whole = harness(tmp_path, model, "recover")
+    assert (whole.returncode, "2 sessions are whole" in whole.stdout) == (0, True)
 
 
 def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
