@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reference_harness.errors import HarnessFault, StoreFault
 from reference_harness.life_records import BlackBox, OpenCall, Seen
-from reference_harness.records import Entry, Replied, ReplyLost, Requested, SessionClosed, TurnEnded
+from reference_harness.records import Entry, Recovered, Replied, ReplyLost, Requested, SessionClosed, TurnEnded
 from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED
 
 if TYPE_CHECKING:
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from reference_harness.workflow import Workflow
 
 LAST = 8  # events that are kept in the box
-KILLED = "the process ended without a word: killed, crashed hard, or the machine went down"
+KILLED = "the process ended without a word: killed, crashed hard, its disk full, or the machine went down"
+
+LOST = "the journal was damaged: what followed record {kept} is lost, and how that life ended with it"
 
 
 def found(entries: Sequence[Entry], workflow: Workflow) -> list[BlackBox]:
     """The box of a life that died, made by the next one; [] if it ended in good order. Before `Resumed` is folded."""
     if not entries or isinstance(entries[-1].record, SessionClosed):
         return []
-    return [_box(KILLED, entries, workflow, found=True)]
+    last = entries[-1].record
+    cause = LOST.format(kept=last.kept) if isinstance(last, Recovered) else KILLED
+    return [_box(cause, entries, workflow, found=True)]
 
 
 def write(session: Session, cause: str) -> None:

@@ -1,14 +1,18 @@
-"""The one end of a turn: whatever happens, the client is shown exactly one `Ended`, and it comes last."""
+"""The one end of a turn: whatever happens, the client is shown exactly one `Ended`, and it comes last.
+
+A client that is gone (a closed pipe, a face that broke) ends the turn, too: nobody could see or stop what it does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from reference_harness import blackbox
 from reference_harness.errors import HarnessFault
-from reference_harness.events import Ended, Stop
+from reference_harness.events import Ended, Silent, Stop
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -28,7 +32,7 @@ async def told(session: Session, work: Awaitable[Stop]) -> Stop:
     else:
         return stop
     finally:
-        session.client.show(Ended(stop.reason, session.journal.last, stop.limit, stop.note, session.id))
+        session.show(Ended(stop.reason, session.journal.written, stop.limit, stop.note, session.id))
 
 
 async def _recorded(session: Session, work: Awaitable[Stop]) -> Stop:
@@ -38,3 +42,15 @@ async def _recorded(session: Session, work: Awaitable[Stop]) -> Stop:
         raise
     except Exception as error:
         raise blackbox.crashed(session, error) from error
+
+
+def without_client(session: Session, error: Exception) -> None:
+    """Go on with nobody there: a turn that runs is cancelled, at the loop's next step, in good order."""
+    session.client = Silent()
+    with suppress(RuntimeError):  # outside of a loop no turn runs
+        asyncio.get_running_loop().call_soon(_leave, session, f"the client failed: {type(error).__name__}")
+
+
+def _leave(session: Session, cause: str) -> None:
+    blackbox.write(session, cause)
+    session.stop_turn()

@@ -41,8 +41,8 @@ class Piece(_Event, frozen=True, omit_defaults=True):
 class Ended(_Event, frozen=True, omit_defaults=True):
     """The turn is over: exactly one for each prompt or `proceed`, and the last event of it.
 
-    reason: ACP's stop reasons (end_turn, max_tokens, max_turn_requests, refusal, cancelled), or error. `last` is the
-    number of the last durable record; limit and note are those of `Stop`.
+    reason: ACP's stop reasons (end_turn, max_tokens, max_turn_requests, refusal, cancelled), waiting (for something
+    outside), unverified, or error. `last` is the number of the last durable record; limit and note are those of `Stop`.
     """
 
     reason: str
@@ -94,7 +94,7 @@ class Client(Protocol):
     """A face's side of a session."""
 
     def show(self, event: Event) -> None:
-        """Take an event. Must not block and must not raise."""
+        """Take an event. Must not block. Whatever it raises means that nobody is there any more: the turn ends."""
 
     async def ask(self, question: Question) -> Answer:
         """Ask the approver. Whatever raises, or is no plain yes, counts as no."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -51,7 +52,10 @@ class Functions:
         """Nothing to open."""
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
-        """Run the function; a plain one in a thread. What it raises is an error result, not an end of the turn."""
+        """Run the function; a plain one in a thread. What it raises is an error result, not an end of the turn.
+
+        A function may return a `ToolAnswer` itself: one with a token says that its result comes later, from outside.
+        """
         function = self._functions[tool]
         try:
             if inspect.iscoroutinefunction(function):
@@ -60,6 +64,8 @@ class Functions:
                 said = await asyncio.to_thread(function, **arguments)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises, the model gets a result
             return ToolAnswer(bounded(f"the tool failed: {type(error).__name__}: {error}"), is_error=True)
+        if isinstance(said, ToolAnswer):
+            return replace(said, text=bounded(said.text))
         return ToolAnswer(bounded(said if isinstance(said, str) else msgspec.json.encode(said).decode()))
 
     async def close(self) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, blackbox, children, defaults, instructions, telemetry
+from reference_harness import agents, blackbox, children, defaults, instructions, telemetry, waits
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
+from reference_harness.events import Client
 from reference_harness.fingerprint import guarded
 from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
@@ -22,6 +23,7 @@ from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
 from reference_harness.stores import Store, check_id, open_store
+from reference_harness.stores.protocol import has, unknown
 
 
 class Harness:
@@ -50,15 +52,22 @@ class Harness:
         return self._model
 
     async def new_session(
-        self, cwd: str, servers: Sequence[Server | ToolSource] = (), config: Any = None, *, agent_type: str = ""
+        self,
+        cwd: str,
+        servers: Sequence[Server | ToolSource] = (),
+        config: Any = None,
+        *,
+        agent_type: str = "",
+        client: Client | None = None,
     ) -> Session:
-        """Begin a session, of an agent type if one is named."""
+        """Begin a session, of an agent type if one is named. A client that is given here sees it from its beginning."""
         rules = self._rules.now()
         settings, standing = defaults.config(rules, config), defaults.servers(rules)
         if agent_type:
             settings = children.under(settings, agents.find(agent_type))
         retries, id_ = Retries.from_environment(), secrets.token_hex(16)
         session = Session(id_, self.store, self.store.lease(id_), self.model, retries)
+        session.client = client or session.client
         try:
             session.journal.note(Opened(cwd, self.model.name, type=agent_type), session.checked(settings))
         except BaseException:
@@ -67,18 +76,27 @@ class Harness:
         return await self._start(session, (*standing, *servers))
 
     async def load_session(
-        self, id_: str, servers: Sequence[Server | ToolSource] = (), config: Any = None
+        self,
+        id_: str,
+        servers: Sequence[Server | ToolSource] = (),
+        config: Any = None,
+        *,
+        client: Client | None = None,
     ) -> tuple[Session, list[Entry]]:
-        """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show."""
+        """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show.
+
+        A client that is given here sees all that comes after them.
+        """
         await self._let_go(check_id(id_))
-        if id_ not in self.store.sessions():
-            raise UsageFault(f"no session has the id {id_}: list the sessions to see which there are")
+        if not has(self.store, id_):
+            raise unknown(id_)
         rules = self._rules.now()
         standing = defaults.servers(rules)
         lease = self.store.lease(id_)
         try:
             entries = self.store.read(id_)
             session = Session(id_, self.store, lease, self.model, Retries.from_environment())
+            session.client = client or session.client
             session.journal.replay(entries)
             children.refuse_alone(session)
             settings = session.configured(config or {})
@@ -116,6 +134,16 @@ class Harness:
         telemetry.attach(session)
         self.sessions[session.id] = session
         return session
+
+    def deliver(self, id_: str, token: str, text: str, *, is_error: bool = False) -> bool:
+        """Hand in the result of a call that waits on something outside, whether the session is open here or nobody's.
+
+        Durable before this returns; the turn goes on with `proceed`. False = it had come before, and nothing changed.
+        Raises UsageFault if no call waits under the token, or another process has the session open.
+        """
+        if id_ in self.sessions:
+            return self.sessions[id_].external(token, text, is_error=is_error)
+        return waits.deliver(self.store, id_, token, text, is_error=is_error)
 
     def session(self, id_: str) -> Session:
         """An open session. Raises UsageFault for any other id."""

@@ -34,7 +34,7 @@ class Journal:
         self._group = group_of(store)
         self._apply = [fold.apply for fold in folds]
         self._buffer: list[Entry] = []
-        self._last = 0
+        self._last = self._written = 0
         self._fault: StoreFault | None = None
         self.recent: deque[Entry] = deque(maxlen=RECENT)
 
@@ -47,6 +47,11 @@ class Journal:
         """The number of the last record, durable or about to be."""
         return self._last
 
+    @property
+    def written(self) -> int:
+        """The number of the last durable record."""
+        return self._written
+
     def replay(self, entries: Iterable[Entry]) -> None:
         """Fold what an earlier life wrote."""
         apply, entry = self._apply, None
@@ -55,7 +60,7 @@ class Journal:
                 for take in apply:
                     take(entry)
         if entry is not None:
-            self._last = entry.seq
+            self._last = self._written = entry.seq
 
     def note(self, *records: AnyRecord) -> None:
         """Buffer records for the next commit; the folds see them now."""
@@ -103,6 +108,8 @@ class Journal:
 
         def done(fault: StoreFault | None) -> None:
             self._fault = self._fault or fault
+            if batch and not fault:
+                self._written = batch[-1].seq
             for entry in () if fault else batch:
                 self.publish(entry)
             wake()

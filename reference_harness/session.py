@@ -15,7 +15,7 @@ from reference_harness import blackbox, builtin, compaction, ending, handlers, l
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
-from reference_harness.events import Client, Happened, Silent, Stop
+from reference_harness.events import Client, Event, Happened, Silent, Stop
 from reference_harness.fingerprint import guarded
 from reference_harness.grants import Grants
 from reference_harness.ground import Ground
@@ -74,7 +74,7 @@ class Session:
         folds: list[Fold] = [self.transcript, self.settings, self.workflow, self.budget, self.attempts, self.watch]
         folds.append(self.definitions)
         self.journal = Journal(store, id_, folds)
-        self.journal.publish = lambda entry: self.client.show(Happened(entry, session=id_))
+        self.journal.publish = lambda entry: self.show(Happened(entry, session=id_))
         self.registry = Registry()
         self.pool: Pool = assemble(self.registry, ())
         self.instructions = ""
@@ -101,6 +101,13 @@ class Session:
     def busy(self) -> bool:
         """Whether a turn is running."""
         return self._running is not None
+
+    def show(self, event: Event) -> None:
+        """Show the client an event."""
+        try:
+            self.client.show(event)
+        except Exception as error:  # noqa: BLE001 - what has happened is not undone by who cannot show it
+            ending.without_client(self, error)
 
     def next_request(self) -> int:
         """A number for a model request, new in this session's life."""
@@ -174,6 +181,10 @@ class Session:
 
     async def cancel(self) -> None:
         """Stop the running turn; it ends by itself, as cancelled."""
+        self.stop_turn()
+
+    def stop_turn(self) -> None:
+        """As `cancel`, for who cannot wait."""
         if self._running is not None:  # not before its first step, which is where it learns to end in good order
             asyncio.get_running_loop().call_soon(self._running.cancel)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from reference_harness import compaction, handlers, sandbox, verifiers, waits
@@ -41,7 +42,6 @@ from reference_harness.words import (
     REPEATED,
     UNKNOWN,
 )  # fmt: skip
-from reference_harness.work_records import Waiting
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -192,7 +192,7 @@ class Turn:
             await self.journal.durable(Started(call.id, call.tool, call.digest, again=view.starts > 0))
             answer = await self.session.run_tool(call, time_limit())
             if answer.token:
-                self.journal.commit(Waiting(call.id, answer.token, answer.text))
+                self.journal.commit(waits.began(self.session.workflow, call.id, answer))
             else:
                 self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
         if self._call_limit:
@@ -284,7 +284,7 @@ class Turn:
                     common = len(_common(shown[old:], piece))
                     piece = piece[common:]
             if piece:
-                self.session.client.show(Piece(kind, piece, self.session.id))
+                self.session.show(Piece(kind, piece, self.session.id))
 
         return show
 
@@ -328,8 +328,13 @@ class Turn:
         return await self.end(await verifiers.judged(self.session, stop))
 
     async def end(self, stop: Stop) -> Stop:
-        """Record the end and hand it on."""
+        """Record the end and hand it on. A cancel that comes now comes too late: the end is what is on record."""
         await self.journal.durable(TurnEnded(stop.reason, stop.limit, stop.note))
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            task.uncancel()
         return stop
 
     def _end_now(self, stop: Stop) -> Stop:

@@ -24,6 +24,7 @@ _HELP = """\
   /budget              what was spent
   /limit NAME VALUE    set a limit: turns, tokens, calls, cost or time
   /continue            take up a turn that a limit, an error or a crash cut short
+  /result TOKEN TEXT   hand in what a call waits for from outside, then /continue
   /compact             summarise the older messages
   /exit                leave (the session can be resumed)"""
 _SHOWN = 6  # messages of an earlier life that are shown
@@ -121,7 +122,7 @@ class Conversation:
     def _commands(self) -> dict[str, Callable[..., Awaitable[None]]]:
         return {
             "help": self._help, "tools": self._tools, "budget": self._budget, "limit": self._limit,
-            "continue": self._continue, "compact": self._compact,
+            "continue": self._continue, "compact": self._compact, "result": self._result,
         }  # fmt: skip
 
     async def _work(self, turn: Awaitable[Stop]) -> None:
@@ -178,6 +179,10 @@ class Conversation:
 
     async def _continue(self) -> None:
         await self._work(self._session.proceed())
+
+    async def _result(self, token: str, *words: str) -> None:
+        came = self._session.external(token, " ".join(words))
+        self._terminal.say("recorded: /continue goes on" if came else "it had come before: nothing was changed")
 
     async def _compact(self) -> None:
         done = await self._session.compact()

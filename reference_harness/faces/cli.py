@@ -1,6 +1,7 @@
 """The command line: `harness COMMAND`. Each group of commands has a file of its own beside this one.
 
-Exit codes: 0 done, 1 error, 2 wrong use, 3 the model refused, 4 a limit, 130 cancelled.
+Exit codes: 0 done, 1 error, 2 wrong use, 3 the model refused, 4 a limit, 5 waiting on something outside,
+130 cancelled.
 """
 
 from __future__ import annotations
@@ -12,9 +13,17 @@ import traceback
 from collections.abc import Sequence
 
 from reference_harness.errors import HarnessFault, UsageFault
-from reference_harness.faces import commands_journal, commands_list, commands_other, commands_rules, commands_work
+from reference_harness.faces import (
+    commands_journal,
+    commands_list,
+    commands_other,
+    commands_outside,
+    commands_rules,
+    commands_work,
+    output,
+)
 
-GROUPS = (commands_work, commands_list, commands_journal, commands_rules, commands_other)
+GROUPS = (commands_work, commands_list, commands_journal, commands_outside, commands_rules, commands_other)
 _START = """\
 first steps:
   harness demo            what it does, shown offline: no key is needed
@@ -34,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"harness: {fault}\n")
         return 2 if isinstance(fault, UsageFault) else 1
     except BrokenPipeError:  # `harness log | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        output.nobody_reads()
         return 0
     except KeyboardInterrupt:
         return 130

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import signal
 import sys
 from typing import Any
 
 from reference_harness import blackbox
 from reference_harness.errors import HarnessFault, UsageFault
-from reference_harness.events import Stop
-from reference_harness.faces import options
+from reference_harness.events import Client, Stop
+from reference_harness.faces import options, output
 from reference_harness.faces.output import visible
 from reference_harness.faces.stream import JsonStream
 from reference_harness.faces.terminal import Terminal, budget_line, outcome
@@ -20,7 +21,8 @@ from reference_harness.life_records import BlackBox, Guarded
 from reference_harness.records import AnyRecord
 from reference_harness.session import Session
 
-EXIT = {"end_turn": 0, "refusal": 3, "max_tokens": 4, "max_turn_requests": 4, "cancelled": 130}
+EXIT = {"end_turn": 0, "refusal": 3, "max_tokens": 4, "max_turn_requests": 4, "waiting": 5, "cancelled": 130}
+NOTHING_OPEN = "there is no interrupted turn to take up: give a prompt"
 
 
 def add(commands: Any) -> None:
@@ -74,24 +76,25 @@ async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | No
     harness = Harness()
     try:
         options.need_key()
-        session = await opened(harness, given, resumed)
-        session.client = client
+        session = await opened(harness, given, resumed, client)
         return await _turn(session, prompt, client)
-    except HarnessFault as fault:
+    except (HarnessFault, asyncio.CancelledError) as fault:
         if isinstance(client, JsonStream):
-            client.close(str(fault))
+            client.close(str(fault), "error" if isinstance(fault, HarnessFault) else "cancelled")
         raise
     finally:
         await harness.close()
 
 
-async def opened(harness: Harness, given: argparse.Namespace, resumed: str | None) -> Session:
+async def opened(
+    harness: Harness, given: argparse.Namespace, resumed: str | None, client: Client | None = None
+) -> Session:
     """The session that the options ask for, new or taken up; what is not there or looser now is told on stderr."""
     sources, config = options.servers(given.mcp), options.config(given)
     if resumed is None:
-        session = await harness.new_session(options.cwd(), sources, config)
+        session = await harness.new_session(options.cwd(), sources, config, client=client)
     else:
-        session, entries = await harness.load_session(find(harness, resumed), sources, config)
+        session, entries = await harness.load_session(find(harness, resumed), sources, config, client=client)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
     for name, reason in session.lost_sources().items():
@@ -130,27 +133,38 @@ def _raise_limits(session: Session, given: argparse.Namespace) -> None:
 
 
 async def _turn(session: Session, prompt: str | None, client: JsonStream | Terminal) -> int:
+    if session.client is not client:  # it left while the session was opened
+        return _left()
     _stop_on_signals(session)
     before = len(session.workflow.calls)
     stop = await (session.proceed() if prompt is None else session.prompt(prompt))
+    if session.client is not client:
+        return _left()
     if isinstance(client, JsonStream):
-        if not stop.continued:
-            client.close("there is no interrupted turn to take up: give a prompt")
+        client.close(stop.note or NOTHING_OPEN, stop.reason, session.journal.written)
     else:
         _report(session, stop, client, before)
     return EXIT.get(stop.reason, 1)
 
 
+def _left() -> int:
+    output.nobody_reads()
+    sys.stderr.write("harness: nobody reads the output any more: the turn was cancelled\n")
+    return EXIT["cancelled"]
+
+
 def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None:
     client.fresh_line()
-    if not stop.continued:
-        client.say("there was no interrupted turn to take up: give a prompt", "yellow")
+    if not stop.continued and stop.reason != "waiting":
+        client.say(NOTHING_OPEN, "yellow")
     if calls := outcome(session, before):
         client.say(calls, "yellow")
     client.say(budget_line(session))
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
     if stop.limit:
         client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+    for view in session.workflow.waiting():
+        client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
 
 
 def _stop_on_signals(session: Session) -> None:
@@ -164,3 +178,5 @@ def _stop_on_signals(session: Session) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, end, "")
     loop.add_signal_handler(signal.SIGTERM, end, "SIGTERM")
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup said that a terminal's end is no end
+        loop.add_signal_handler(signal.SIGHUP, end, "SIGHUP")

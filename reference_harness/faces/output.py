@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import unicodedata
@@ -18,6 +19,11 @@ def visible(text: str, keep: str = " ") -> str:
 def harmless(text: str) -> str:
     """The same for text that streams: lines stay lines, tabs stay tabs, spaces of other scripts stay."""
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else f"\\u{{{ord(c):x}}}" for c in text)
+
+
+def nobody_reads() -> None:
+    """Let what is still to be printed go nowhere: the reader of stdout has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> None:

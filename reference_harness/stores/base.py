@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import msgspec
 
@@ -38,6 +38,14 @@ class ChainedStore(ABC):
     @abstractmethod
     def _head(self, session: str) -> bytes:
         """The hash of the last record; empty if there is none."""
+
+    @abstractmethod
+    def _begun(self) -> list[str]:
+        """Ids of the sessions that have a first record, by its time."""
+
+    @abstractmethod
+    def _ids(self) -> set[str]:
+        """Ids of the sessions that have any record."""
 
     @abstractmethod
     def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
@@ -109,6 +117,17 @@ class ChainedStore(ABC):
     def read(self, session: str) -> list[Entry]:
         """All entries, each checked against the chain."""
         return chain.read(check_id(session), self.rows(session)).entries
+
+    def has(self, session: str) -> bool:
+        """Whether there is a record of this session."""
+        return bool(self._head(check_id(session)))
+
+    def sessions(self) -> list[str]:
+        """Ids by time of their first record; before them those whose first record is gone."""
+        begun, headless = self._begun(), list[str]()
+        with suppress(StoreFault):  # what cannot be read now is told by whoever reads it
+            headless += sorted(self._ids() - set(begun))
+        return headless + begun
 
     def scan(self, session: str | None, kinds: Sequence[str]) -> Iterator[tuple[str, Entry]]:
         """A plain filter over the table."""

@@ -108,8 +108,8 @@ def _examine(session: str, rows: Iterable[Row]) -> Examined:
     except (TypeError, UnicodeEncodeError):
         pass  # a value of another type than was written
     return Examined(entries, chain, StoreFault(
-        f"session {session} is damaged at record {expected}: restore the journal from a copy, or recover the session "
-        f"up to there"
+        f"session {session} is damaged at record {expected}: restore the journal from a copy, or go on from what is "
+        f"good:  harness recover {session}"
     ))  # fmt: skip
 
 

@@ -83,6 +83,14 @@ _FIND = """
 SELECT session, seq, at, body FROM reference_harness.journal
 WHERE (%(session)s::text IS NULL OR session = %(session)s) AND (%(kinds)s::text[] = '{}' OR kind = ANY(%(kinds)s))
 ORDER BY """
+# From one session to the next one along the key: nothing else is read.
+_IDS = """
+WITH RECURSIVE hop (id) AS (
+    SELECT min(session) FROM reference_harness.journal
+    UNION ALL
+    SELECT (SELECT min(session) FROM reference_harness.journal WHERE session > hop.id) FROM hop WHERE hop.id IS NOT NULL
+) SELECT id FROM hop WHERE id IS NOT NULL
+"""
 _SET_ASIDE = """
 WITH moved AS (
     DELETE FROM reference_harness.journal WHERE session = %s AND NOT seq BETWEEN 1 AND %s RETURNING *
@@ -223,10 +231,12 @@ class PostgresStore(ChainedStore):
         """Move the records after this seq to the table `damaged`."""
         return self.run("the damaged records cannot be moved", _SET_ASIDE, (session, after)).rowcount
 
-    def sessions(self) -> list[str]:
-        """Ids by time of their first record."""
+    def _begun(self) -> list[str]:
         query = "SELECT session FROM reference_harness.journal WHERE seq = 1 ORDER BY at"
         return [row[0] for row in self.run("the journal cannot be read", query)]
+
+    def _ids(self) -> set[str]:
+        return {row[0] for row in self.run("the journal cannot be read", _IDS)}
 
     def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
         order = "seq" if session else "at, session, seq"

@@ -58,6 +58,19 @@ class GroupStore(Protocol):
         """Append for each session, all or none of its entries. Returns what went wrong, by session."""
 
 
+@runtime_checkable
+class LookupStore(Protocol):
+    """A store that knows a session without listing all of them."""
+
+    def has(self, session: str) -> bool:
+        """Whether there is a record of this session."""
+
+
+def has(store: Store, session: str) -> bool:
+    """Whether the store has a session."""
+    return store.has(session) if isinstance(store, LookupStore) else session in store.sessions()
+
+
 def check_id(session: str) -> str:
     """The id, if it is one of ours. Raises UsageFault: ids become file names."""
     if not _SESSION_ID.fullmatch(session):

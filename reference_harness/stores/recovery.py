@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.records import Entry, Recovered
 from reference_harness.stores.chain import Examined, examine
-from reference_harness.stores.protocol import Store, check_id, unknown
+from reference_harness.stores.protocol import Row, Store, check_id, unknown
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class Recovery:
     because: str
 
 
+class Readable(Protocol):
+    """What is rescued: a store, or the wreck of one."""
+
+    def sessions(self) -> Sequence[str]:
+        """Ids of all sessions."""
+
+    def rows(self, session: str) -> Iterable[Row]:
+        """The records as they are kept, unchecked, in order; StoreFault where they cannot be read any further."""
+
+
 class Trimmable(Store, Protocol):
     """A store that can put records aside."""
 
@@ -38,7 +49,7 @@ class Trimmable(Store, Protocol):
 
 def recover(store: Store, session: str) -> Recovery:
     """Copy the good beginning into a new session. Raises UsageFault if nothing is damaged or nothing is good."""
-    examined = _damaged(store, session)
+    examined = damaged(store, session)
     found = _recovery(store, session, secrets.token_hex(16), examined)
     _copy(store, examined, found)
     return found
@@ -46,14 +57,14 @@ def recover(store: Store, session: str) -> Recovery:
 
 def trim(store: Trimmable, session: str, *, consent: bool) -> Recovery:
     """Go on after the last good record. Raises UsageFault without consent: the rest would no longer be read."""
-    examined = _damaged(store, session)
     if not consent:
         raise UsageFault(
-            f"session {session} would go on after record {len(examined.entries)}, without those that follow: say that "
-            "this is meant, or recover it into a new session"
+            f"session {session} would go on after record {len(damaged(store, session).entries)}, without those that "
+            "follow: say that this is meant, or recover it into a new session"
         )
     lease = store.lease(session)
     try:
+        examined = damaged(store, session)  # nobody else can mend or go on from here
         kept = len(examined.entries)
         found = Recovery(session, session, kept, store.set_aside(session, kept), str(examined.fault))
         store.append(session, [_note(found)])
@@ -62,7 +73,7 @@ def trim(store: Trimmable, session: str, *, consent: bool) -> Recovery:
     return found
 
 
-def rescue(damaged: Store, into: Store) -> list[Recovery]:
+def rescue(damaged: Readable, into: Store) -> list[Recovery]:
     """Copy the good beginning of each session, under its own id. Raises UsageFault if the other store has one of them.
 
     Returns what is not whole. Sessions without a good record are not copied, and are in the list with `kept` 0.
@@ -82,7 +93,8 @@ def rescue(damaged: Store, into: Store) -> list[Recovery]:
     return losses
 
 
-def _damaged(store: Store, session: str) -> Examined:
+def damaged(store: Store, session: str) -> Examined:
+    """What is good of a damaged session. Raises UsageFault if nothing is damaged, or nothing is good."""
     examined = examine(check_id(session), store.rows(session))
     if examined.fault is None:
         if not examined.entries:
@@ -95,12 +107,13 @@ def _damaged(store: Store, session: str) -> Examined:
     return examined
 
 
-def _recovery(store: Store, origin: str, session: str, examined: Examined) -> Recovery:
+def _recovery(store: Readable, origin: str, session: str, examined: Examined) -> Recovery:
     kept = len(examined.entries)
-    return Recovery(origin, session, kept, _lost(store, origin, kept), str(examined.fault or ""))
+    return Recovery(origin, session, kept, lost(store, origin, kept), str(examined.fault or ""))
 
 
-def _lost(store: Store, session: str, kept: int) -> int:
+def lost(store: Readable, session: str, kept: int) -> int:
+    """How many records there are beyond the good ones; -1 = unknown."""
     try:
         return sum(1 for _ in store.rows(session)) - kept
     except StoreFault:

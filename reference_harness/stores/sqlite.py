@@ -27,6 +27,14 @@ CREATE TABLE journal (
 """
 _OPENED = "CREATE INDEX opened ON journal (at) WHERE seq = 1"
 _SOUGHT = f"CREATE INDEX sought ON journal (kind) WHERE {SOUGHT}"
+RECOVER = "restore it from a copy, or run  harness recover"
+# From one session to the next one along the key: nothing else is read.
+IDS = """
+WITH RECURSIVE hop (id) AS (
+    SELECT min(session) FROM journal
+    UNION ALL SELECT (SELECT min(session) FROM journal WHERE session > hop.id) FROM hop WHERE hop.id IS NOT NULL
+) SELECT id FROM hop WHERE id IS NOT NULL
+"""
 # format -> what leads to the next one, each in the transaction that also raises the number
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     0: (_SCHEMA, _OPENED, _SOUGHT),
@@ -92,6 +100,9 @@ class SQLiteStore(ChainedStore):
         wal = self._path.with_name(self._path.name + "-wal")
         if wal.exists() and wal.stat().st_size and not self._path.exists():
             raise OSError(f"{self._path.name} is missing beside its write-ahead log: put it back")
+        self._used = any((self._folder / "locks").iterdir())
+        if self._used and not self._path.exists():
+            raise StoreFault(_lost(self._path))
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         if self._path.stat().st_mode & 0o077:
             self._path.chmod(0o600)
@@ -99,6 +110,8 @@ class SQLiteStore(ChainedStore):
     def _open(self) -> None:
         """Look before anything is written: also the journal mode stands in the file."""
         found = format_of(self._db, self._path)
+        if found == 0 and self._used:
+            raise StoreFault(_lost(self._path))
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         if found < STORE_FORMAT:
@@ -174,11 +187,13 @@ class SQLiteStore(ChainedStore):
             raise StoreFault(f"the damaged records cannot be moved: {broken}; nothing was changed") from broken
         return moved
 
-    def sessions(self) -> list[str]:
-        """Ids by time of their first record."""
+    def _begun(self) -> list[str]:
         with self._reading():
-            found = self._db.execute("SELECT session FROM journal WHERE seq = 1 ORDER BY at").fetchall()
-        return [row[0] for row in found]
+            return [row[0] for row in self._db.execute("SELECT session FROM journal WHERE seq = 1 ORDER BY at")]
+
+    def _ids(self) -> set[str]:
+        with self._reading():
+            return {row[0] for row in self._db.execute(IDS)}
 
     def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
         where, values, order = ["1"], list[str](), "at, session, seq"
@@ -198,7 +213,7 @@ class SQLiteStore(ChainedStore):
         try:
             yield
         except sqlite3.Error as broken:
-            raise StoreFault(f"the journal cannot be read: {broken}; restore it from a copy, or recover it") from broken
+            raise StoreFault(f"the journal cannot be read: {broken}; {RECOVER}") from broken
 
     def close(self) -> None:
         """Close the file."""
@@ -227,7 +242,20 @@ def format_of(db: sqlite3.Connection, path: Path) -> int:
 
 def _unopened(path: Path, broken: Exception) -> str:
     if isinstance(broken, sqlite3.DatabaseError) and "not a database" in str(broken):
-        return f"{path} is no database, or its beginning is damaged: restore it from a copy; nothing was changed"
+        return f"{path} is no database, or its beginning is damaged: {RECOVER}; nothing was changed"
     if isinstance(broken, sqlite3.DatabaseError) and "malformed" in str(broken):
-        return f"{path} is damaged ({broken}): restore it from a copy, or recover it; nothing was changed"
-    return f"the journal {path} cannot be opened: {broken}; nothing was changed"
+        return f"{path} is damaged ({broken}): {RECOVER}; nothing was changed"
+    why = broken.strerror if isinstance(broken, OSError) and broken.strerror else str(broken)
+    where = getattr(broken, "filename", None) or path
+    return (
+        f"the journal {path} cannot be opened: {where}: {why}. See that it is a file that you may read and "
+        "write, and that there is room, or set HARNESS_STATE_DIR; nothing was changed"
+    )
+
+
+def _lost(path: Path) -> str:
+    """The error for a place where sessions were written, and none is left."""
+    return (
+        f"{path} is gone or empty, and sessions were written there: put it back from a copy, or, to begin anew, "
+        f"move the folder {path.parent / 'locks'} away; nothing was changed"
+    )

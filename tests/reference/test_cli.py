@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -41,6 +42,69 @@ def test_output_json_is_the_stream_with_one_end(tmp_path, scripted):
     assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
+def living(tmp_path, model, *arguments):
+    """A command in a process of its own, to be signalled."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
+                   "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "k"}  # fmt: skip
+    return subprocess.Popen([sys.executable, "-m", "reference_harness", *arguments], cwd=HERE.parents[1],
+                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def lines_after(life, sign, path) -> list[dict[str, object]]:
+    """What it printed as JSON, once it was sent the signal when `path` was there."""
+    while not path.exists():
+        assert life.poll() is None
+        time.sleep(0.01)
+    life.send_signal(sign)
+    return [json.loads(line) for line in life.communicate(timeout=30)[0].splitlines()]
+
+
+def slow_source(tmp_path):
+    return f"canary={sys.executable} {HERE / 'stdio_slow.py'} {tmp_path / 'journal'}"
+
+
+@pytest.mark.parametrize(
+    ("sign", "code", "end", "cause"),
+    [(signal.SIGKILL, -9, [], "killed"), (signal.SIGTERM, 130, ["cancelled"], "SIGTERM"),
+     (signal.SIGHUP, 130, ["cancelled"], "SIGHUP"), (signal.SIGINT, 130, ["cancelled"], "")],
+)  # fmt: skip
+def test_the_stream_has_no_gap_over_a_signal_and_a_resume(tmp_path, scripted, sign, code, end, cause):
+    model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("Going on.")))
+    life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), "--output", "json")
+    lines = lines_after(life, sign, tmp_path / "journal")
+    assert life.returncode == code
+    assert [line["reason"] for line in lines if line["event"] == "ended"] == end
+    lines += json_of(harness(tmp_path, model, "resume", "last", "and now?", "--output", "json"))
+    validator = jsonschema.Draft202012Validator(events.schema())
+    assert [list(validator.iter_errors(line)) for line in lines] == [[]] * len(lines)
+    numbers = [line["entry"]["seq"] for line in lines if line["event"] == "happened"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    boxes = [
+        line["entry"]["record"] for line in lines if line.get("entry", {}).get("record", {}).get("kind") == "blackbox"
+    ]
+    assert [(cause in box["cause"], box["doing"]) for box in boxes] == ([(True, "running slow (t1)")] if cause else [])
+
+
+def test_ctrl_c_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, scripted):
+    (tmp_path / "silent.py").write_text(f"import time; open({str(tmp_path / 'here')!r}, 'w'); time.sleep(60)")
+    life = living(tmp_path, scripted(reply(text("x"))), "run", "go", "--output", "json",
+                  "--mcp", f"x={sys.executable} {tmp_path / 'silent.py'}")  # fmt: skip
+    lines = lines_after(life, signal.SIGINT, tmp_path / "here")
+    assert (life.returncode, [line["reason"] for line in lines if line["event"] == "ended"]) == (130, ["cancelled"])
+
+
+@pytest.mark.parametrize("how", [(), ("--output", "json")])  # in text it leaves in the turn, else while it opens
+def test_a_run_whose_output_nobody_reads_stops_and_is_no_success(tmp_path, scripted, how):
+    model = scripted(reply(text("x" * 200_000), call("t1", "slow", nonce="a")), reply(text("y")))
+    life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), *how)
+    life.stdout.read(1)
+    life.stdout.close()
+    with life.stderr as stderr:
+        told = stderr.read()
+    assert (life.wait(30), "nobody reads the output" in told, "Traceback" in told) == (130, True, False)
+    assert harness(tmp_path, model, "resume", "last", "again").returncode == 0
+
+
 def test_output_json_has_its_end_also_where_no_turn_could_begin(tmp_path, scripted):
     refused = harness(tmp_path, scripted(reply(text("x"))), "resume", "no-such-session", "--output", "json")
     assert refused.returncode == 2
@@ -58,6 +122,26 @@ def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, script
     assert "11 requests" in on.stderr
     again = harness(tmp_path, model, "resume", "last")
     assert "no interrupted turn" in again.stderr
+    (end,) = [
+        line
+        for line in json_of(harness(tmp_path, model, "resume", "last", "--output", "json"))
+        if line["event"] == "ended"
+    ]
+    assert (end["reason"], "no interrupted turn" in end["note"]) == ("end_turn", True)
+
+
+def test_what_a_run_waits_for_is_handed_in_from_outside(tmp_path, scripted):
+    model = scripted(reply(call("t1", "outside", nonce="ticket 1")), reply(text("It is there.")))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    assert (ran.returncode, "ticket 1' RESULT" in ran.stderr) == (5, True)
+    wrong = harness(tmp_path, model, "deliver", "last", "ticket 2", "x")
+    assert (wrong.returncode, "waits under ticket 1" in wrong.stderr) == (2, True)
+    assert "harness resume" in harness(tmp_path, model, "deliver", "last", "ticket 1", stdin="a parcel").stdout
+    used = harness(tmp_path, model, "deliver", "last", "ticket 1", "twice")
+    assert (used.returncode, "had come before" in used.stderr) == (2, True)
+    on = harness(tmp_path, model, "resume", "last")
+    assert (on.returncode, on.stdout, len(model.requests)) == (0, "It is there.\n", 2)
+    assert "a parcel" in str(model.requests[1])
 
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):
@@ -100,6 +184,32 @@ def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_pa
     assert (wrong.returncode, "groups are" in wrong.stderr) == (2, True)
 
 
+def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_path, scripted):
+    model = scripted(reply(call("t1", "look", nonce="a")), reply(text("Done.")))
+    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    with sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None) as raw:
+        raw.execute("UPDATE journal SET at = at + 1 WHERE kind = 'finished'")
+        before = raw.execute("SELECT * FROM journal").fetchall()
+    raw.close()
+    refused = harness(tmp_path, model, "resume", "last", "again").stderr
+    command = refused.partition("harness recover ")[2].split()[0]
+    asked = harness(tmp_path, model, "recover", command)
+    assert (asked.returncode, "say --yes" in asked.stderr) == (2, True)
+    assert "1 finished" in asked.stdout, "what is lost is told"
+    done = harness(tmp_path, model, "recover", command, "--yes")
+    new = done.stdout.split()[-1]
+    with sqlite3.connect(tmp_path / "state" / "journal.db") as raw:
+        assert raw.execute("SELECT * FROM journal WHERE session = ?", (command,)).fetchall() == before
+    raw.close()
+    on = harness(tmp_path, model, "resume", new, "again")
+    assert (on.returncode, "what followed record" in on.stderr) == (0, True)
+    assert "in doubt" in str(model.requests[-1]["messages"])
+    assert harness(tmp_path, model, "recover", command, "--in-place", "--yes").returncode == 0
+    assert harness(tmp_path, model, "log", "verify").returncode == 0
+    whole = harness(tmp_path, model, "recover")
+    assert (whole.returncode, "2 sessions are whole" in whole.stdout) == (0, True)
+
+
 def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
     grouped = {kind for kinds in log.GROUPS.values() for kind in kinds}
     assert set(log.known()) - grouped == {"prompted"}
@@ -119,16 +229,8 @@ def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, script
 
 def test_sigterm_in_a_tool_leaves_a_black_box_and_a_session_that_resumes(tmp_path, scripted):
     model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("Going on.")))
-    slow = f"canary={sys.executable} {HERE / 'stdio_slow.py'} {tmp_path / 'journal'}"
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
-                   "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "k"}  # fmt: skip
-    with subprocess.Popen([sys.executable, "-m", "reference_harness", "run", "go", "--allow", "slow", "--mcp", slow,
-                           "--output", "json"], cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True) as life:  # fmt: skip
-        while not (tmp_path / "journal").exists():
-            assert life.poll() is None
-            time.sleep(0.01)
-        life.send_signal(signal.SIGTERM)
-        lines = [json.loads(line) for line in life.stdout]
+    life = living(tmp_path, model, "run", "go", "--allow", "slow", "--mcp", slow_source(tmp_path), "--output", "json")
+    lines = lines_after(life, signal.SIGTERM, tmp_path / "journal")
     assert life.returncode == 130
     assert [line["reason"] for line in lines if line["event"] == "ended"] == ["cancelled"]
     box = json_of(harness(tmp_path, model, "log", "--kind", "crash", "--json"))

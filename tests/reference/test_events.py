@@ -105,9 +105,10 @@ def test_a_cancelled_turn_and_one_whose_store_failed_have_their_end(tmp_path, ru
         await turn
         assert [end.reason for end in watcher.ends] == ["cancelled"]
         one.store._db.close()
+        before = session.journal.last
         with pytest.raises(StoreFault):
             await session.prompt("more")
-        assert [end.reason for end in watcher.ends] == ["cancelled", "error"]
+        assert [(end.reason, end.last) for end in watcher.ends][1:] == [("error", before)], "what is not durable is not"
 
     run(live())
 
@@ -134,6 +135,66 @@ def test_a_defect_of_ours_is_put_in_the_black_box_and_the_turn_still_ends(tmp_pa
         assert source.ran == []
         await session.proceed()
         assert watcher.ends[-1].reason == "end_turn"
+        await one.close()
+
+    run(live())
+
+
+def test_a_client_that_is_given_at_once_sees_every_record_of_every_life(tmp_path, run):
+    async def live():
+        seen = Watcher()
+        one = harness(tmp_path, CALLS, "ok")
+        session = await one.new_session(str(tmp_path), [tools()], client=seen)
+        await session.prompt("go")
+        await one.close()
+        two = harness(tmp_path, "ok")
+        session, _ = await two.load_session(session.id, client=seen)
+        await session.prompt("more")
+        await two.close()
+        assert seen.seqs == [entry.seq for entry in two.store.read(session.id)]
+
+    run(live())
+
+
+def test_a_cancel_that_comes_with_the_end_comes_too_late(tmp_path, run):
+    async def live():
+        one = harness(tmp_path, "ok", "ok")
+        session = await one.new_session(str(tmp_path), [tools()])
+        session.client = watcher = Watcher()
+        noted = session.journal.note
+
+        def note(*records):
+            noted(*records)
+            if any(isinstance(record, TurnEnded) for record in records):
+                session._running.cancel()
+
+        session.journal.note = note
+        assert (await session.prompt("go")).reason == watcher.ends[-1].reason == "end_turn"
+        session.journal.note = noted
+        assert (await session.prompt("more")).reason == "end_turn"
+        await one.close()
+
+    run(live())
+
+
+@pytest.mark.parametrize("event", ["Piece", "Happened", "Ended"])
+def test_a_client_that_fails_ends_the_turn_and_nobody_elses(tmp_path, run, event):
+    class Gone(Watcher):
+        def show(self, shown):
+            super().show(shown)
+            if type(shown).__name__ == event:
+                raise BrokenPipeError
+
+    async def live():
+        one = harness(tmp_path, [("endless", {})] if event == "Happened" else "word " * 40, "ok", "ok")
+        gone, well = [await one.new_session(str(tmp_path), [tools()]) for _ in range(2)]
+        gone.client, well.client = Gone(), (watcher := Watcher())
+        stop, other = await asyncio.gather(gone.prompt("go"), well.prompt("go"))
+        assert stop.reason == ("end_turn" if event == "Ended" else "cancelled")
+        assert [end.reason for end in watcher.ends] == [other.reason] == ["end_turn"]
+        boxes = [entry.record.cause for _, entry in one.store.scan(gone.id, ["blackbox"])]
+        assert boxes == ([] if event == "Ended" else ["the client failed: BrokenPipeError"])
+        assert (await gone.prompt("again")).reason == "end_turn"
         await one.close()
 
     run(live())

@@ -118,6 +118,14 @@ class TestEveryStore:
         assert not report.whole and report.broken_at == report.records + 1
         assert place.execute("SELECT count(*), max(seq) FROM journal") == before
 
+    def test_a_session_without_its_first_record_is_not_passed_over(self, place):
+        store = filled(place)
+        store.append(OTHER, [Entry(1, 0.5, Opened("/o", "m"))])
+        place.execute(f"DELETE FROM journal WHERE session = '{ID}' AND seq = 1")  # noqa: S608 - an id of ours
+        assert (store.sessions(), store.has(ID), store.has("f" * 32)) == ([ID, OTHER], True, False)
+        with pytest.raises(StoreFault, match=f"damaged at record 1: .*harness recover {ID}"):
+            place.open().read(ID)
+
     def test_a_cut_end_is_found_by_the_hash_that_was_noted(self, place):
         head = verify_chain(filled(place), ID).head
         place.open().append(ID, prompts(4, "later"))

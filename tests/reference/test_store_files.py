@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent / "golden"))
 from make import ID as GOLDEN
 from make import replayed
 
-from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.errors import HarnessFault, StoreFault, UsageFault
 from reference_harness.records import Entry, Opened, Prompted
 from reference_harness.stores import SQLiteStore, rescue, verify_chain
 from reference_harness.stores.protocol import STORE_FORMAT
+from reference_harness.stores.rebuild import rebuild, survey
 
 ID = "0123456789abcdef"
 FORMATS = sorted((Path(__file__).parent / "golden").glob("format-*"))
@@ -97,6 +98,114 @@ def test_a_file_that_was_opened_to_others_is_closed_again(tmp_path):
     filled(tmp_path).chmod(0o644)
     SQLiteStore(tmp_path).close()
     assert (tmp_path / "journal.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "without its log"])
+def test_a_journal_that_is_gone_where_sessions_were_written_is_not_begun_anew(how, tmp_path):
+    store = SQLiteStore(tmp_path)
+    store.lease(ID).release()
+    store.close()
+    path = tmp_path / "journal.db"
+    if how == "missing":
+        path.unlink()
+    else:  # the header alone is in the file until the log is taken over
+        raw = sqlite3.connect(path)
+        path.write_bytes(b"")
+        if how == "without its log":
+            raw = sqlite3.connect(path)
+            raw.execute("PRAGMA journal_mode=WAL")
+        raw.close()
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(StoreFault, match=r"gone or empty.*begin anew, move the folder .*locks away"):
+        SQLiteStore(tmp_path)
+    assert (path.read_bytes() if path.exists() else None) == before
+    (tmp_path / "locks").rename(tmp_path / "elsewhere")
+    SQLiteStore(tmp_path).close()
+
+
+def test_what_stands_in_the_way_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "a" / "journal.db").mkdir(parents=True)
+    (tmp_path / "b").write_text("a file")
+    for place, why in (("a", "Is a directory"), ("b", "Not a directory")):
+        with pytest.raises(StoreFault, match=f"{why}. See that it is a file.*or set HARNESS_STATE_DIR"):
+            SQLiteStore(tmp_path / place)
+
+
+def five(folder: Path) -> Path:
+    store = SQLiteStore(folder)
+    for n in range(5):
+        store.append(f"session-{n}", [Entry(1, float(n), Opened("/", "m"))])
+        store.append(f"session-{n}", [Entry(seq, float(seq), Prompted("x" * 600)) for seq in range(2, 20)])
+    store.close()
+    return folder / "journal.db"
+
+
+def overwrite(path: Path, page: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096 * page)
+        file.write(content)
+
+
+# What is damaged -> how many records of each session are good afterwards (with the one that says so); None: not told
+WRECKS = {
+    "the header": (lambda path: overwrite(path, 0, b"\0" * 4096), [19] * 5),
+    "the first page": (lambda path: path.write_bytes(path.read_bytes()[:100] + b"\xff" * 3996 + path.read_bytes()[4096:]), [19] * 5),
+    "the index": (lambda path: overwrite(path, 2, b"\xff" * 4096), [19] * 5),
+    "a page": (lambda path: overwrite(path, 9, b"\xff" * 4096), None),
+    "a record": (lambda path: execute(path, "UPDATE journal SET at = 7 WHERE session = 'session-2' AND seq = 9"),
+                 [19, 19, 9, 19, 19]),
+    "a first record": (lambda path: execute(path, "UPDATE journal SET at = 7 WHERE session = 'session-2' AND seq = 1"),
+                       [19, 19, 0, 19, 19]),
+}  # fmt: skip
+
+
+def execute(path: Path, statement: str) -> None:
+    raw = sqlite3.connect(path, isolation_level=None)
+    raw.execute(statement)
+    raw.close()
+
+
+@pytest.mark.parametrize("how", WRECKS)
+def test_a_damaged_journal_is_written_anew_and_the_old_one_kept(how, tmp_path):
+    damage, good = WRECKS[how]
+    damage(path := five(tmp_path))
+    before = path.read_bytes()
+    found = survey(tmp_path)
+    assert path.read_bytes() == before, "to look changes nothing"
+    assert [p.name for p in tmp_path.iterdir()] == [
+        p.name for p in tmp_path.iterdir() if p.name in ("journal.db", "locks")
+    ]
+    made = rebuild(tmp_path)
+    assert (made.kept / "journal.db").read_bytes() == before
+    store = SQLiteStore(tmp_path)
+    records = [verify_chain(store, id_).records if store.has(id_) else 0 for id_ in (f"session-{n}" for n in range(5))]
+    assert all(verify_chain(store, id_).whole for id_ in store.sessions())
+    store.close()
+    assert [one.kept + bool(one.because and one.kept) for one in found] == records
+    assert records == (good or records)
+    assert sum(records) > 40
+    assert {one.session for one in made.losses} == {one.session for one in found if one.because}
+    for left in tmp_path.rglob("*"):
+        assert left.stat().st_mode & 0o077 == 0, left
+
+
+def test_nothing_is_written_anew_while_a_session_is_open_or_where_nothing_can_be_read(tmp_path):
+    path = five(tmp_path / "a")
+    store = SQLiteStore(tmp_path / "a")
+    lease = store.lease("session-1")
+    with pytest.raises(UsageFault, match="another process"):
+        rebuild(tmp_path / "a")
+    lease.release()
+    store.close()
+    execute(path, "PRAGMA user_version = 99")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "journal.db").write_bytes(b"nothing" * 9000)
+    before = sorted(tmp_path.rglob("*"))
+    for place, why in (("a", "newer version"), ("b", "nothing in .* can be read"), ("c", "there is no")):
+        for attempt in (survey, rebuild):
+            with pytest.raises(HarnessFault, match=why):
+                attempt(tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 1000, b"\x00" * 4096, b"SQLite format 3\x00" + b"\xff" * 4080])

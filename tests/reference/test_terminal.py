@@ -216,3 +216,23 @@ def test_the_demo_shows_approval_budget_crash_and_resume_offline(tmp_path):
         assert seen in ran.stdout
     assert ran.stdout.count("payments that left: 1") == 2, "not paid twice"
     assert not list(tmp_path.glob("harness-demo-*"))
+
+
+def test_what_a_call_waits_for_is_handed_in_in_the_chat(tmp_path, scripted):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("It is there.")))
+    screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=False)
+    try:
+        screen.see("> ")
+        screen.type("go\r")
+        screen.see("waiting for what comes under ticket-1")
+        screen.type("/result ticket-2 x\r")
+        screen.see("it waits under ticket-1")
+        screen.type("/result ticket-1 a parcel\r")
+        screen.see("recorded: /continue goes on")
+        screen.type("/continue\r")
+        screen.see("It is there.")
+        screen.type("/exit\r")
+        screen.see("to go on another day")
+    finally:
+        screen.close()
+    assert "a parcel" in str(model.requests[-1]["messages"][-1])

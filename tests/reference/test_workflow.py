@@ -13,7 +13,7 @@ from scripted import call, reply, text
 from test_folds import lived
 from working import opened, records, sound
 
-from reference_harness import UsageFault
+from reference_harness import Harness, UsageFault
 from reference_harness.records import Asked, Closed, Decided, Decision, Entry, Finished, Resumed, Started
 from reference_harness.verification import verify
 from reference_harness.work_records import Waiting
@@ -113,8 +113,6 @@ def test_only_an_idempotent_call_runs_again_after_a_crash(tool, again, tmp_path,
             assert len(log) == log[-1]["seq"]
         assert tools.journal == [(tool, "a")] * (2 if again else 1)
         assert results(model.main[-1])["t1"].startswith("sync done" if again else "in doubt")
-        from reference_harness import Harness
-
         harness = Harness(tmp_path / "state")
         assert sound(harness)
 
@@ -155,6 +153,67 @@ def test_it_waits_over_lives_and_goes_on_once(house, tmp_path, tools, scripted, 
     assert results(model.requests[1]) == {"t1": "the parcel is there", "t2": "look done"}
     assert tools.journal == [("outside", "ticket-1"), ("look", "b")]
     assert not model.illegal
+
+
+def test_a_result_is_handed_in_over_a_crash_while_nobody_runs_the_session(house, tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1"), call("t2", "slow", nonce="b")), reply(text("done")))
+
+    async def story():
+        async with Life(tmp_path, model, allow) as one:
+            id_ = await one.open(tools, tmp_path)
+            turn = asyncio.ensure_future(one.say(id_, "go"))
+            await asyncio.to_thread(tools.entered.wait, 10)
+            with pytest.raises(UsageFault, match="open in another process"):
+                Harness(tmp_path / "state").deliver(id_, "ticket-1", "too early")
+            await one.kill()
+            await asyncio.gather(turn, return_exceptions=True)
+        tools.release.set()
+        outside = Harness(tmp_path / "state")  # without a model, a key or a tool
+        before = len(outside.store.read(id_))
+        with pytest.raises(UsageFault, match="it waits under ticket-1"):
+            outside.deliver(id_, "ticket-2", "x")
+        with pytest.raises(UsageFault, match="no session has the id"):
+            outside.deliver("f" * 32, "ticket-1", "x")
+        assert len(outside.store.read(id_)) == before, "what is wrong changes nothing"
+        assert outside.deliver(id_, "ticket-1", "the parcel is there")
+        assert not outside.deliver(id_, "ticket-1", "the parcel is there, twice")
+        kinds = [type(entry.record).__name__ for entry in outside.store.read(id_)[before:]]
+        assert kinds == ["BlackBox", "Resumed", "Arrived", "Finished", "SessionClosed"]
+        harness = house(model)
+        session, _ = await harness.load_session(id_, [harness.server])
+        assert (await session.proceed()).reason == "end_turn"
+        with pytest.raises(UsageFault, match="it waits for nothing"):
+            harness.deliver(id_, "ticket-2", "x")
+        assert not harness.deliver(id_, "ticket-1", "and to the open session")
+        assert len(records(harness, id_, "blackbox")) == 1
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert len(model.requests) == 2
+    told = results(model.requests[1])
+    assert (told["t1"], told["t2"].startswith("in doubt")) == ("the parcel is there", True)
+    assert tools.journal == [("outside", "ticket-1"), ("slow", "b")]
+    assert not model.illegal
+
+
+def test_two_calls_never_wait_under_one_token(house, tmp_path, scripted, run):
+    model = scripted(reply(call("t1", "outside", nonce="same"), call("t2", "outside", nonce="same")), reply(text("ok")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        assert (await session.prompt("go")).note == "waiting for what comes under same"
+        assert harness.deliver(session.id, "same", "one")
+        assert not harness.deliver(session.id, "same", "the sender tries again")
+        assert (await session.proceed()).reason == "end_turn"
+        assert session.workflow.calls["t2"].uncertain
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    told = results(model.requests[1])
+    assert (told["t1"], told["t2"].startswith("in doubt")) == ("one", True)
 
 
 def test_who_goes_on_without_it_is_told_and_a_late_result_is_refused(house, tmp_path, scripted, run):
