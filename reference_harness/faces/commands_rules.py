@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     lead.add_argument("--resume", metavar="SESSION", help="go on with an earlier coordinator's questions")
     lead.set_defaults(run=_coordinate)
     again = commands.add_parser("replay", help="judge a decision again from the journal: exit code 1 if it differs")
-    again.add_argument("session")
+    again.add_argument("session", help="its id, the beginning of it, or `last`")
     again.add_argument("call", help="the id of the call, as `harness audit` shows it")
     again.set_defaults(run=_replay)
 
@@ -46,10 +46,12 @@ def _coordinate(given: argparse.Namespace) -> int:
 
 
 def _replay(given: argparse.Namespace) -> int:
+    from reference_harness.faces.commands_work import find
     from reference_harness.harness import Harness
     from reference_harness.replay import replay
 
-    found = replay(Harness().store, given.session, given.call)
+    harness = Harness()
+    found = replay(harness.store, find(harness, given.session), given.call)
     decision = found.decision
     _print({
         "call": found.call, "tool": decision.tool, "decision": decision.verdict, "who": decision.who,
