@@ -11,7 +11,17 @@ from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
-from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, refusals, still_holds
+from reference_harness.permissions import (
+    Answer,
+    Ruling,
+    Verdict,
+    answered,
+    automatic,
+    doubted,
+    judge,
+    refusals,
+    still_holds,
+)
 from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
@@ -28,7 +38,7 @@ from reference_harness.records import (
     TurnEnded,
     Usage,
 )  # fmt: skip
-from reference_harness.registry import CHANGED, READ_ONLY, ToolInfo
+from reference_harness.registry import READ_ONLY, ToolInfo
 from reference_harness.tools import misfit, time_limit
 from reference_harness.usage import settle_usage
 from reference_harness.words import (
@@ -155,11 +165,7 @@ class Turn:
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
         ruling = judge(tool, view.call, self.session.ground(view))
-        if ruling.verdict is Verdict.ALLOW and tool.name in self.session.definitions.changed:
-            return ruling._replace(verdict=Verdict.ASK, rule=CHANGED, grant="")
-        if ruling.verdict is Verdict.ALLOW and (row := self._too_often(view)):
-            return ruling._replace(verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
-        return ruling
+        return doubted(ruling, changed=tool.name in self.session.definitions.changed, row=self._too_often(view))
 
     async def _ask(self, question: Question) -> Answer:
         handler = handlers.of(self.session)

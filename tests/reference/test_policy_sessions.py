@@ -191,6 +191,30 @@ def test_a_child_is_under_the_policy_as_it_is_when_it_acts(tmp_path, house, rule
     assert tools.journal == [("mystery", "a")]
 
 
+def test_what_was_asked_for_another_reason_than_a_rule_replays_the_same(tmp_path, house, tools, scripted, run):
+    """A tool that is another than it was, and a call that was one too many in a row."""
+    looks = [reply(call(f"l{n}", "look", nonce="same")) for n in range(3)]
+    again = [reply(call("w", "look", nonce="other")), reply(text("done"))]
+    model = scripted(*looks, reply(text("done")), *again)
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, limits={"repeats": 2}, on_repeat="ask")
+        await session.prompt("go")
+        await harness.close()
+        tools.tools[0]["description"] = "now it looks further"
+        harness = house(model)
+        session, _ = await harness.load_session(session.id, [harness.server])
+        session.client = person
+        await session.prompt("go")
+        await harness.close()
+        assert [question.rule.partition(":")[0] for question in person.asked] == ["repeat", "definition"]
+        found = [replay(harness.store, session.id, id_) for id_ in ("l0", "l1", "l2", "w")]
+        assert [each.changed for each in found] == [()] * 4
+
+    run(story())
+
+
 def harness(*arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "reference_harness", *arguments], capture_output=True, text=True, check=False
