@@ -70,14 +70,14 @@ class Turn:
         self._stop = ""  # why the last reply stopped
         self._call_limit: LimitHit | None = None
         self._framed: tuple[Any, int] = (None, 0)
-        self._decided_under = 0  # how often the rules had changed when calls were decided
+        self._decided_under: tuple[int, Any] = (0, None)
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
     async def decide_calls(self) -> None:
         """Give every open call of the last reply its decision, one after the other."""
         left = self.session.calls_left()
-        self._decided_under = self.session.renewed
+        self._decided_under = self._rules()
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
                 continue
@@ -208,7 +208,7 @@ class Turn:
         """Whether rules that changed after the decision deny the call: then it is closed, and does not start."""
         session, call = self.session, view.call
         session.renew_rules()
-        if session.renewed == self._decided_under:
+        if self._rules() == self._decided_under:
             return False
         tool = session.pool.get(call.tool)
         if tool is None:
@@ -218,6 +218,10 @@ class Turn:
         if ruling.verdict is Verdict.DENY:
             self._refuse(view, automatic(call, ruling, session.agent))
         return ruling.verdict is Verdict.DENY
+
+    def _rules(self) -> tuple[int, Any]:
+        """What is another as soon as policy, grants or settings are."""
+        return self.session.renewed, self.session.settings.config
 
     # -- asking the model ----------------------------------------------------------------------------------------
 

@@ -172,6 +172,25 @@ def test_a_policy_that_can_no_longer_be_read_allows_nothing_that_needs_permissio
                              ("wipe", "2"), ("look", "2"), ("mystery", "2")]  # fmt: skip
 
 
+def test_settings_that_become_stricter_hold_for_calls_that_were_allowed_and_have_not_begun(
+    tmp_path, house, tools, scripted, run
+):
+    model = scripted(reply(call("t1", "wipe", nonce="1"), call("t2", "mystery", nonce="2")), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(
+            harness, tmp_path, lambda _question: session.configure({"mode": "plan"}) or "allow", allow=["wipe"]
+        )
+        await session.prompt("go")
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert tools.journal == []
+    assert all(text_.startswith("refused") for text_ in results(model.main[-1]).values())
+
+
 def test_a_child_is_under_the_policy_as_it_is_when_it_acts(tmp_path, house, rules, tools, scripted, run):
     model = scripted(reply(call("t1", "agent", type="general-purpose", prompt="do")), reply(text("done")))
     model.agents = {"You do a piece of work": [
