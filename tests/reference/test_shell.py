@@ -240,6 +240,18 @@ def test_a_real_git_runs_something_by_reading_and_so_it_asks(attack, tmp_path):
         pytest.skip("this git does not run it")
 
 
+def test_a_reader_that_the_path_finds_in_the_workspace_asks(tmp_path, monkeypatch):
+    here = Bench(tmp_path)
+    (here.workspace / "sub" / "cat").touch()
+    for places, line, wanted in (
+        (f"{here.workspace}/sub:/bin", "cat a.txt", "ASK"), (f"{here.workspace}/sub:/bin", "head a.txt", "ALLOW"),
+        (":/bin", "cat a.txt", "ALLOW"), (":/bin", "cd sub && cat x", "ASK"), ("sub:/bin", "cat a.txt", "ASK"),
+        ("/bin:/usr/bin", "cat a.txt", "ALLOW"),
+    ):  # fmt: skip
+        monkeypatch.setenv("PATH", places)
+        assert here.shell(line).verdict.name == wanted, (places, line)
+
+
 def test_a_glob_that_could_give_an_option_asks(tmp_path):
     here = Bench(tmp_path)
     for line in ("sort *", "cd sub && sort *", "sort *.txt", "ls *"):
