@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -331,3 +332,23 @@ def test_what_a_real_shell_runs_is_what_was_read(bench, tmp_path):
         everything |= ran
         assert sorted(here.rglob("*")) == before, line
     assert len(everything) > 15
+
+
+ODD = [*"'\"\\`#{}[]()~*?!;|&<>=\n\t ", "\\\\", "$'", " #", "<<A\n", "\nA\n", "<<'A'\n", "<<-A\n", "A", "$(", "${", "$x", "\\'",
+       '\\"', "\\\n", "((", "))", "[[ ", " ]]", "<(", "case x in ", " esac", "time ", "f() ", "{a,b}", "a", "2>&1"]  # fmt: skip
+HIDDEN = ["$(touch x)", "`touch x`", "; touch x", "\ntouch x\n"]
+
+
+def test_no_line_of_odd_pieces_that_is_allowed_makes_a_file(tmp_path):
+    """What the reader takes for text or a comment must be that to a real shell as well."""
+    draw, bench, here, allowed = random.Random(7), Bench(tmp_path), tmp_path / "here", 0  # noqa: S311 - no secret
+    here.mkdir()
+    for _ in range(4000):
+        before, after = draw.choices(ODD, k=draw.randint(1, 6)), draw.choices(ODD, k=draw.randint(0, 3))
+        line = "".join(("echo ", *before, draw.choice(HIDDEN), *after))
+        if verdict(bench, line) is Verdict.ALLOW:
+            allowed += 1
+            subprocess.run(["/bin/bash", "-c", line], cwd=here, stdin=subprocess.DEVNULL, check=False,
+                           capture_output=True, timeout=20)  # fmt: skip
+            assert not list(here.iterdir()), line
+    assert allowed > 20
