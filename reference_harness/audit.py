@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reference_harness.errors import UsageFault
@@ -11,12 +11,20 @@ from reference_harness.stores import Store, check_id
 
 _FILTERS = ("tool", "verdict", "handler", "who", "scope", "call", "agent", "mode")
 KEYS = {*_FILTERS, "sessionId", "decision", "since", "until"}
+_VERDICTS = ("allow", "deny", "cancelled")
+WORDS: Mapping[str, Sequence[str]] = {  # filters that have no other values: a word that is none finds nothing for ever
+    "decision": _VERDICTS, "verdict": _VERDICTS, "handler": ("automatic", "interactive", "coordinator", "swarm"),
+    "scope": ("once", "session", "always"),
+}  # fmt: skip
 
 
 def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Decisions by sessionId, tool, decision (or verdict), handler, who, scope, call, agent, mode, time."""
     if unknown := set(asked) - KEYS:
         raise UsageFault(f"the audit trail has no filter {sorted(unknown)}: known are {sorted(KEYS)}")
+    for name in WORDS.keys() & asked.keys():
+        if asked[name] not in WORDS[name]:
+            raise UsageFault(f"no {name} is {str(asked[name])[:64]!r}: known are {list(WORDS[name])}")
     wanted = {name: asked[name] for name in _FILTERS if name in asked}
     if "decision" in asked:
         wanted["verdict"] = asked["decision"]

@@ -15,7 +15,7 @@ from reference_harness.modes import Weight, lets_through, refuses
 from reference_harness.places import judge_place, other_words, paths_of, weigh_places
 from reference_harness.pool import matches
 from reference_harness.records import Call, Config, Decision
-from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, ToolInfo, digest_of
+from reference_harness.registry import CHANGED, DESTRUCTIVE, MUTATING, READ_ONLY, ToolInfo, digest_of
 from reference_harness.rules import Rule, is_shell
 from reference_harness.verdicts import Finding, Verdict, strictest
 
@@ -60,6 +60,15 @@ def judge(tool: ToolInfo, call: Call, ground: Ground) -> Ruling:
     asks_by_default = decides.verdict is Verdict.ASK and decides.default
     grant = "\n".join(rule.text for rule in found.grants or ()) if asks_by_default else ""
     return Ruling(decides.verdict, decides.rule, grant, found.places, ground.mode, because)
+
+
+def doubted(ruling: Ruling, *, changed: bool, row: int) -> Ruling:
+    """The ruling as it is where the tool is another than it was, or the call one too many of equal ones in a row."""
+    if ruling.verdict is not Verdict.ALLOW or not (changed or row):
+        return ruling
+    return ruling._replace(
+        verdict=Verdict.ASK, rule=CHANGED if changed else f"repeat:{row} equal calls in a row", grant=""
+    )
 
 
 def never(tool: ToolInfo, ground: Ground) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reference_harness.budget import Budget
 from reference_harness.errors import UsageFault
 from reference_harness.paths import protected
-from reference_harness.permissions import Ground, Ruling, Verdict, judge
+from reference_harness.permissions import Ground, Ruling, Verdict, doubted, judge
 from reference_harness.records import Call, Decided, Decision, Entry, PoolAssembled, Replied, ToolNote, ToolsRegistered
-from reference_harness.registry import Source, ToolInfo, digest_of
+from reference_harness.registry import Definitions, Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
 from reference_harness.stores import Store
 from reference_harness.workflow import Workflow
@@ -63,6 +64,8 @@ class _Scene:
     protected: tuple[str, ...]
     settings: Settings = field(default_factory=Settings)
     workflow: Workflow = field(default_factory=Workflow)
+    definitions: Definitions = field(default_factory=Definitions)
+    budget: Budget = field(default_factory=Budget)
     tools: dict[str, ToolNote] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)  # tool: why it was not offered
@@ -71,6 +74,8 @@ class _Scene:
         """Take the next entry."""
         self.settings.apply(entry)
         self.workflow.apply(entry)
+        self.definitions.apply(entry)
+        self.budget.apply(entry)
         match entry.record:
             case ToolsRegistered(tools=tools):
                 self.tools = {note.name: note for note in tools}
@@ -86,7 +91,11 @@ class _Scene:
         if call is None or note is None:
             missing = "the call" if call is None else "what the tool was"
             return Replayed(decision.call, decision, was, ("unknown", ""), (f"{missing} is not on record",))
-        ruling = judge(_tool(note), call, self._ground(decision))
+        changed, row = (
+            decision.tool in self.definitions.changed,
+            self.budget.repeated(self.settings.config.limits, call.id),
+        )
+        ruling = doubted(judge(_tool(note), call, self._ground(decision)), changed=changed, row=row)
         if reason := self.left_out.get(decision.tool):
             ruling = Ruling(Verdict.DENY, f"pool:{reason}")
         now = (ruling.verdict.name.lower(), ruling.rule)

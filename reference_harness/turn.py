@@ -12,7 +12,17 @@ from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
 from reference_harness.model import Meter, Reply, Request
-from reference_harness.permissions import Answer, Ruling, Verdict, answered, automatic, judge, refusals, still_holds
+from reference_harness.permissions import (
+    Answer,
+    Ruling,
+    Verdict,
+    answered,
+    automatic,
+    doubted,
+    judge,
+    refusals,
+    still_holds,
+)
 from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
@@ -29,7 +39,7 @@ from reference_harness.records import (
     TurnEnded,
     Usage,
 )  # fmt: skip
-from reference_harness.registry import CHANGED, READ_ONLY, ToolInfo
+from reference_harness.registry import READ_ONLY, ToolInfo
 from reference_harness.tools import misfit, time_limit
 from reference_harness.usage import settle_usage
 from reference_harness.words import (
@@ -60,14 +70,14 @@ class Turn:
         self._stop = ""  # why the last reply stopped
         self._call_limit: LimitHit | None = None
         self._framed: tuple[Any, int] = (None, 0)
-        self._decided_under = 0  # how often the rules had changed when calls were decided
+        self._decided_under: tuple[int, Any] = (0, None)
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
     async def decide_calls(self) -> None:
         """Give every open call of the last reply its decision, one after the other."""
         left = self.session.calls_left()
-        self._decided_under = self.session.renewed
+        self._decided_under = self._rules()
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
                 continue
@@ -155,11 +165,7 @@ class Turn:
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
         ruling = judge(tool, view.call, self.session.ground(view))
-        if ruling.verdict is Verdict.ALLOW and tool.name in self.session.definitions.changed:
-            return ruling._replace(verdict=Verdict.ASK, rule=CHANGED, grant="")
-        if ruling.verdict is Verdict.ALLOW and (row := self._too_often(view)):
-            return ruling._replace(verdict=Verdict.ASK, rule=f"repeat:{row} equal calls in a row", grant="")
-        return ruling
+        return doubted(ruling, changed=tool.name in self.session.definitions.changed, row=self._too_often(view))
 
     async def _ask(self, question: Question) -> Answer:
         handler = handlers.of(self.session)
@@ -202,7 +208,7 @@ class Turn:
         """Whether rules that changed after the decision deny the call: then it is closed, and does not start."""
         session, call = self.session, view.call
         session.renew_rules()
-        if session.renewed == self._decided_under:
+        if self._rules() == self._decided_under:
             return False
         tool = session.pool.get(call.tool)
         if tool is None:
@@ -212,6 +218,10 @@ class Turn:
         if ruling.verdict is Verdict.DENY:
             self._refuse(view, automatic(call, ruling, session.agent))
         return ruling.verdict is Verdict.DENY
+
+    def _rules(self) -> tuple[int, Any]:
+        """What is another as soon as policy, grants or settings are."""
+        return self.session.renewed, self.session.settings.config
 
     # -- asking the model ----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The commands about what was allowed: grants (the saved ones, and taking one back) and replay of a decision."""
+"""The commands about what is allowed: grants (saved ones, and taking one back), coordinate, replay of a decision."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ def add(commands: Any) -> None:
     grants = commands.add_parser("grants", help="list the saved grants, or revoke one")
     grants.add_argument("--revoke", metavar="ID", help="take this grant back, in running sessions as well")
     grants.set_defaults(run=_grants)
+    lead = commands.add_parser("coordinate", help="answer here what workers in other processes ask")
+    lead.add_argument("workers", nargs="+", metavar="WORKER", help="the names that are answered, and no others")
+    lead.add_argument("--resume", metavar="SESSION", help="go on with an earlier coordinator's questions")
+    lead.set_defaults(run=_coordinate)
     again = commands.add_parser("replay", help="judge a decision again from the journal: exit code 1 if it differs")
-    again.add_argument("session")
+    again.add_argument("session", help="its id, the beginning of it, or `last`")
     again.add_argument("call", help="the id of the call, as `harness audit` shows it")
     again.set_defaults(run=_replay)
 
@@ -35,11 +39,19 @@ def _grants(given: argparse.Namespace) -> int:
     return 0
 
 
+def _coordinate(given: argparse.Namespace) -> int:
+    from reference_harness.faces.coordinate import coordinate
+
+    return coordinate(given)
+
+
 def _replay(given: argparse.Namespace) -> int:
+    from reference_harness.faces.commands_work import find
     from reference_harness.harness import Harness
     from reference_harness.replay import replay
 
-    found = replay(Harness().store, given.session, given.call)
+    harness = Harness()
+    found = replay(harness.store, find(harness, given.session), given.call)
     decision = found.decision
     _print({
         "call": found.call, "tool": decision.tool, "decision": decision.verdict, "who": decision.who,

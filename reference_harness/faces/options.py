@@ -46,6 +46,10 @@ def add_session(parser: argparse.ArgumentParser) -> None:
     for rule in RULES:
         parser.add_argument(f"--{rule}", action="append", default=[], metavar="TOOL", help=f"{rule} these tools")
     parser.add_argument("--mode", help="what happens to calls that no rule covers")
+    parser.add_argument(
+        "--handler", metavar="WHO", help="who is asked: interactive, swarm (nobody), coordinator:SESSION"
+    )
+    parser.add_argument("--worker", metavar="NAME", help="this session's name before its coordinator")
 
 
 def servers(given: Iterable[str]) -> list[Server]:
@@ -66,7 +70,7 @@ def _server(given: str) -> Server:
 def config(given: argparse.Namespace) -> dict[str, Any]:
     """The settings that the options stand for."""
     limits = {name: value for name in LIMITS if (value := getattr(given, name, None)) is not None}
-    rules = {name: value for name in (*RULES, "mode") if (value := getattr(given, name, None))}
+    rules = {name: value for name in (*RULES, "mode", "handler", "worker") if (value := getattr(given, name, None))}
     return rules | ({"limits": limits} if limits else {})
 
 

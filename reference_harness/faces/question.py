@@ -21,7 +21,7 @@ _MAX_FILE = 1_000_000  # bytes of a file that is compared
 
 
 def choices(question: Question) -> dict[str, tuple[str, Answer]]:
-    """What may be typed, by its first letter. A yes that lasts is on offer only where it could hold.
+    """What may be typed, by its first letter. An answer that lasts is on offer only where it could hold.
 
     No yes and no differ by a letter's case alone: a slip refuses.
     """
@@ -33,7 +33,8 @@ def choices(question: Question) -> dict[str, tuple[str, Answer]]:
         "N": ("[N]ever in this session", Answer("deny", scope="session", who="terminal")),
         "D": ("[D]eny always in this workspace", Answer("deny", scope="always", who="terminal")),
     }
-    return found if question.may_stand else {key: value for key, value in found.items() if key not in "sa"}
+    left_out = ("" if question.may_stand else "sa") + ("" if question.refusals else "ND")
+    return {key: value for key, value in found.items() if key not in left_out}
 
 
 def shown(question: Question, cwd: str) -> Iterator[Line]:
@@ -41,6 +42,8 @@ def shown(question: Question, cwd: str) -> Iterator[Line]:
     call = question.call
     again = ", asked again: the process died before the answer took effect" if question.again else ""
     yield f"╭ {visible(call.tool)} wants to run  ({question.risk}, from {visible(question.source)}{again})", "bold"
+    if question.session:
+        yield f"│ asked by  {visible(question.agent)}", "bold"
     changes = change(call.arguments, cwd)
     for name, value in call.arguments.items():
         if name not in changes.hidden:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from reference_harness.ground import Book
 from reference_harness.modes import Weight
-from reference_harness.paths import HARMLESS, expand, holds, resolve, starts_like_option
+from reference_harness.paths import HARMLESS, expand, holds, is_inside, resolve, starts_like_option
 from reference_harness.places import is_mild, judge_place, strict_words
 from reference_harness.rules import Rule, fits_words
 from reference_harness.shell.reading import Command, Reading
@@ -151,7 +151,8 @@ class _Part:
     def _reader(self, known: Known, words: Sequence[Word], ruled: list[Finding]) -> None:
         options = check(known, words)
         places = [_resolved(word, self.folders) for word in options.paths]
-        because = options.strange or self._becomes_option(known) or (self._trap() if known.repository else "")
+        because = options.strange or self._becomes_option(known) or self._shadow()
+        because = because or (self._trap() if known.repository else "")
         if because or None in places:
             self._other(because or "reads what is not known before it runs", ruled)
             return
@@ -172,6 +173,16 @@ class _Part:
         for word in () if known.anything else self.command.words[1:]:
             if word.glob and any(starts_like_option(word.text or "", folder) for folder in self.folders):
                 return f"{word.raw[:40]} matches a file that it would take for an option"
+        return ""
+
+    def _shadow(self) -> str:
+        """The PATH may lead into the workspace, where a program of the name is anybody's."""
+        near = (self.book.workspace, self.book.ground.cwd)
+        for place in os.environ.get("PATH", "").split(":"):
+            if place.startswith("/") and not any(is_inside(place, folder) for folder in near):
+                continue
+            if any(os.path.lexists(os.path.join(folder, place, self.name)) for folder in self.folders):  # noqa: PTH118
+                return f"the PATH finds it in the workspace, in {place or 'the folder it runs in'}"
         return ""
 
     def _trap(self) -> str:

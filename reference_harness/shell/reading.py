@@ -205,11 +205,19 @@ class _Walk:
         """What no node of the body stands for is text, and must be text to the shell as well."""
         parts = {child.type: child for child in reversed(node.children)}
         start, body = parts.get("heredoc_start"), parts.get("heredoc_body", parts.get("heredoc_end"))
-        line = self._source[start.end_byte : body.start_byte] if start and body else b"?"
-        if line.find(b"\n") != len(line) - 1:
-            self.reading.doubt("a here-document that may begin elsewhere", opaque=True)
+        line = self._source[start.end_byte : body.start_byte].rstrip(b" \t") if start and body else b"?"
+        if line.find(b"\n") != len(line) - 1 or not self._ends(parts.get("heredoc_end"), self._text(start)):
+            self.reading.doubt("a here-document that may begin or end elsewhere", opaque=True)
         if start and body and not set("\\'\"") & set(self._text(start)) and _LIVE.search(self._between(body)):
             self.reading.doubt("a here-document in which something may run", opaque=True)
+
+    def _ends(self, end: Node | None, start: str) -> bool:
+        """Whether the shell sees the end of a here-document there, too: the word alone on its line."""
+        if end is None:
+            return False
+        before, after = self._source[: end.start_byte], self._source[end.end_byte :]
+        alone = before.rstrip(b"\t").endswith(b"\n") and after[:1] in (b"", b"\n")
+        return alone and self._text(end).lstrip("\t") == re.sub(r"[\\'\"]", "", start)
 
     def _between(self, node: Node) -> str:
         """The text of a node without what its parts stand for."""

@@ -172,6 +172,25 @@ def test_a_policy_that_can_no_longer_be_read_allows_nothing_that_needs_permissio
                              ("wipe", "2"), ("look", "2"), ("mystery", "2")]  # fmt: skip
 
 
+def test_settings_that_become_stricter_hold_for_calls_that_were_allowed_and_have_not_begun(
+    tmp_path, house, tools, scripted, run
+):
+    model = scripted(reply(call("t1", "wipe", nonce="1"), call("t2", "mystery", nonce="2")), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(
+            harness, tmp_path, lambda _question: session.configure({"mode": "plan"}) or "allow", allow=["wipe"]
+        )
+        await session.prompt("go")
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert tools.journal == []
+    assert all(text_.startswith("refused") for text_ in results(model.main[-1]).values())
+
+
 def test_a_child_is_under_the_policy_as_it_is_when_it_acts(tmp_path, house, rules, tools, scripted, run):
     model = scripted(reply(call("t1", "agent", type="general-purpose", prompt="do")), reply(text("done")))
     model.agents = {"You do a piece of work": [
@@ -189,6 +208,30 @@ def test_a_child_is_under_the_policy_as_it_is_when_it_acts(tmp_path, house, rule
 
     run(story())
     assert tools.journal == [("mystery", "a")]
+
+
+def test_what_was_asked_for_another_reason_than_a_rule_replays_the_same(tmp_path, house, tools, scripted, run):
+    """A tool that is another than it was, and a call that was one too many in a row."""
+    looks = [reply(call(f"l{n}", "look", nonce="same")) for n in range(3)]
+    again = [reply(call("w", "look", nonce="other")), reply(text("done"))]
+    model = scripted(*looks, reply(text("done")), *again)
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, limits={"repeats": 2}, on_repeat="ask")
+        await session.prompt("go")
+        await harness.close()
+        tools.tools[0]["description"] = "now it looks further"
+        harness = house(model)
+        session, _ = await harness.load_session(session.id, [harness.server])
+        session.client = person
+        await session.prompt("go")
+        await harness.close()
+        assert [question.rule.partition(":")[0] for question in person.asked] == ["repeat", "definition"]
+        found = [replay(harness.store, session.id, id_) for id_ in ("l0", "l1", "l2", "w")]
+        assert [each.changed for each in found] == [()] * 4
+
+    run(story())
 
 
 def harness(*arguments: str) -> tuple[int, str]:
@@ -269,7 +312,7 @@ def test_an_always_outlives_the_session_in_its_workspace_and_can_be_revoked(tmp_
     assert listed == []
     saved = Grants(config / "grants.jsonl").save(store_decision(store, first), str(tmp_path / "work"), first)
     assert json.loads(harness("grants")[1])["rules"] == ['{decision = "allow", tool = "wipe"}']
-    assert harness("replay", first, "t0")[0] == 0
+    assert [harness("replay", whole, "t0")[0] for whole in (first, first[:8])] == [0, 0]
     assert json.loads(harness("grants", "--revoke", saved.id)[1])["revoked"] is True
     assert (harness("grants")[1], harness("grants", "--revoke", saved.id)[0]) == ("", 2)
     assert all(replay(store, d["sessionId"], d["toolCallId"]).same for d in audit.query(store, {}))
@@ -320,5 +363,6 @@ def test_the_audit_trail_is_found_by_each_of_its_keys(tmp_path, config, tools, s
         ({"sessionId": "0" * 32}, []), ({"mode": "ask", "tool": "look"}, ["t2"]),
     ]:  # fmt: skip
         assert [d["toolCallId"] for d in audit.query(store, asked)] == calls, asked
-    with pytest.raises(UsageFault):
-        list(audit.query(store, {"colour": "red"}))
+    for wrong in ({"colour": "red"}, {"decision": "denied"}, {"handler": "nobody"}, {"scope": "ever"}):
+        with pytest.raises(UsageFault, match="known are"):
+            list(audit.query(store, wrong))

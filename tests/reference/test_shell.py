@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -240,6 +241,18 @@ def test_a_real_git_runs_something_by_reading_and_so_it_asks(attack, tmp_path):
         pytest.skip("this git does not run it")
 
 
+def test_a_reader_that_the_path_finds_in_the_workspace_asks(tmp_path, monkeypatch):
+    here = Bench(tmp_path)
+    (here.workspace / "sub" / "cat").touch()
+    for places, line, wanted in (
+        (f"{here.workspace}/sub:/bin", "cat a.txt", "ASK"), (f"{here.workspace}/sub:/bin", "head a.txt", "ALLOW"),
+        (":/bin", "cat a.txt", "ALLOW"), (":/bin", "cd sub && cat x", "ASK"), ("sub:/bin", "cat a.txt", "ASK"),
+        ("/bin:/usr/bin", "cat a.txt", "ALLOW"),
+    ):  # fmt: skip
+        monkeypatch.setenv("PATH", places)
+        assert here.shell(line).verdict.name == wanted, (places, line)
+
+
 def test_a_glob_that_could_give_an_option_asks(tmp_path):
     here = Bench(tmp_path)
     for line in ("sort *", "cd sub && sort *", "sort *.txt", "ls *"):
@@ -319,3 +332,23 @@ def test_what_a_real_shell_runs_is_what_was_read(bench, tmp_path):
         everything |= ran
         assert sorted(here.rglob("*")) == before, line
     assert len(everything) > 15
+
+
+ODD = [*"'\"\\`#{}[]()~*?!;|&<>=\n\t ", "\\\\", "$'", " #", "<<A\n", "\nA\n", "<<'A'\n", "<<-A\n", "A", "$(", "${", "$x", "\\'",
+       '\\"', "\\\n", "((", "))", "[[ ", " ]]", "<(", "case x in ", " esac", "time ", "f() ", "{a,b}", "a", "2>&1"]  # fmt: skip
+HIDDEN = ["$(touch x)", "`touch x`", "; touch x", "\ntouch x\n"]
+
+
+def test_no_line_of_odd_pieces_that_is_allowed_makes_a_file(tmp_path):
+    """What the reader takes for text or a comment must be that to a real shell as well."""
+    draw, bench, here, allowed = random.Random(7), Bench(tmp_path), tmp_path / "here", 0  # noqa: S311 - no secret
+    here.mkdir()
+    for _ in range(4000):
+        before, after = draw.choices(ODD, k=draw.randint(1, 6)), draw.choices(ODD, k=draw.randint(0, 3))
+        line = "".join(("echo ", *before, draw.choice(HIDDEN), *after))
+        if verdict(bench, line) is Verdict.ALLOW:
+            allowed += 1
+            subprocess.run(["/bin/bash", "-c", line], cwd=here, stdin=subprocess.DEVNULL, check=False,
+                           capture_output=True, timeout=20)  # fmt: skip
+            assert not list(here.iterdir()), line
+    assert allowed > 20

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from test_faces import HERE
 from reference_harness.events import Question
 from reference_harness.faces.question import choices, shown
 from reference_harness.records import Call
+from reference_harness.stores import SQLiteStore
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\]?\d*[^\x07]?\x07?")
 
@@ -161,11 +164,39 @@ def test_an_answer_holds_once_for_the_session_or_for_always_as_it_was_shown(tmp_
 
 
 def question(may_stand: bool = True, **arguments) -> Question:
-    return Question(Call("c", "write", arguments, "d"), "mine", "mutating", "tier:mutating", may_stand, again=False)
+    return Question(Call("c", "write", arguments, "d"), "mine", "mutating", "tier:mutating", may_stand, again=False,
+                    refusals="no write")  # fmt: skip
 
 
 def lines(asked: Question, cwd: Path) -> str:
     return "\n".join(line for line, _ in shown(asked, str(cwd)))
+
+
+def test_a_person_at_one_terminal_answers_for_a_worker_in_another_process(tmp_path, scripted):
+    model = scripted(
+        reply(call("t1", "wipe", nonce="a")), reply(call("t2", "mystery", nonce="b")), reply(text("Both."))
+    )
+    with closing(Screen(tmp_path, model.url, "coordinate", "one", "two", editor=False)) as lead:
+        lead.see(" answers")
+        (id_,) = SQLiteStore(tmp_path / "state").sessions()
+        who = ("--handler", f"coordinator:{id_}", "--worker", "two", "--mcp", source(tmp_path))
+        with closing(Screen(tmp_path, model.url, "run", "go", *who, editor=False)) as worker:
+            for typed in ("y", "n"):
+                lead.see("asked by  two (main)", 30)
+                lead.see("[y]es, once · [n]o  >")
+                lead.type(typed + "\r")
+            worker.see("Both.", 30)
+            assert worker.end() == 0
+        lead.type("\x03")
+        lead.see(f"harness coordinate one two --resume {id_}")
+        assert lead.end() == 0
+    assert (tmp_path / "journal").read_text() == "wipe a\n"
+
+
+def test_a_child_s_question_says_whose_it_is(tmp_path):
+    asked = replace(question(path="a"), agent="main/explore-1", session="x")
+    assert "asked by  main/explore-1" in lines(asked, tmp_path)
+    assert "asked by" not in lines(question(path="a"), tmp_path)
 
 
 def test_an_edit_is_shown_as_a_diff_with_all_of_both_texts(tmp_path):
