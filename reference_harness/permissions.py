@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from reference_harness.ground import Book, Ground, said
@@ -151,9 +152,18 @@ def _weight(tool: ToolInfo) -> Weight:
 
 def _of_risk(tool: ToolInfo) -> _Parts:
     risk = _risk(tool)
-    reads = risk == READ_ONLY
-    part = Finding(Verdict.ALLOW if reads else Verdict.ASK, f"tier:{risk}", default=True)
-    return _Parts([], [part], Weight.READS if reads else Weight.HEAVY, [Rule(decision="allow", tool=tool.name)])
+    weight = Weight.READS if risk == READ_ONLY else Weight.HEAVY
+    return _Parts([], [_of_tier(risk)], weight, [_every_call(tool.name)])
+
+
+@lru_cache(maxsize=64)
+def _of_tier(risk: str) -> Finding:
+    return Finding(Verdict.ALLOW if risk == READ_ONLY else Verdict.ASK, f"tier:{risk}", default=True)
+
+
+@lru_cache(maxsize=4096)
+def _every_call(tool: str) -> Rule:
+    return Rule(decision="allow", tool=tool)
 
 
 def _of_files(tool: ToolInfo, call: Call, book: Book) -> _Parts:

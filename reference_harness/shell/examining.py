@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ from reference_harness.shell.words import PIPE, Word
 from reference_harness.verdicts import Finding, Verdict, strictest
 
 _MOST_FOLDERS = 16
+_QUOTED = re.compile(r"\$?'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.", re.DOTALL)
+_SIGNS = "*?[]"
 _MOST_WORDS = 32  # of a command that another may run
 
 
@@ -89,7 +92,7 @@ def _ways(target: str, here: str) -> tuple[str, str]:
 
 def _resolved(word: Word, folders: list[str]) -> list[str] | None:
     """The files a word may name; None if that is not known."""
-    if word.text is None:
+    if word.text is None or (word.glob and _half_quoted(word)):
         return None
     if word.text == PIPE:
         return []
@@ -101,6 +104,12 @@ def _resolved(word: Word, folders: list[str]) -> list[str] | None:
             return None
         found += matched
     return list(dict.fromkeys(found))
+
+
+def _half_quoted(word: Word) -> bool:
+    """A glob in which some of the signs are quoted: what it matches is not what its text matches."""
+    bare = _QUOTED.sub("", word.raw)
+    return sum(map(bare.count, _SIGNS)) != sum(map((word.text or "").count, _SIGNS))
 
 
 def _is_bare(word: Word) -> bool:
