@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from judging import SHELL, call, tool
 
 import reference_harness
+from reference_harness import defaults, policy
 from reference_harness.faces.cli import parser
+from reference_harness.permissions import Ground, judge
+from reference_harness.registry import Source, ToolInfo
 
 README = Path(reference_harness.__file__).with_name("README.md").read_text()
 SECTIONS = re.findall(r"### (.*?)\n(.*?)(?=\n##|\Z)", README, re.DOTALL)
@@ -40,3 +44,45 @@ def test_every_command_of_the_documentation_is_one():
     commands = next(action for action in parser()._actions if action.dest == "command").choices
     named = set(re.findall(r"(?:`|^)harness ([a-z]+)(?=[ `\n])", README, re.MULTILINE))
     assert [name for name in named if name not in commands] == []
+
+
+def test_each_primitive_is_where_the_table_says():
+    rows = re.findall(r"^\| [a-z ]+ \| `([a-z_./]+)` \|", README, re.MULTILINE)
+    assert len(rows) == 12
+    assert [name for name in rows if not Path(reference_harness.__file__).with_name(name.rstrip("/")).exists()] == []
+
+
+def test_each_variable_is_documented_and_each_documented_one_is_read():
+    source = "".join(file.read_text("utf-8") for file in Path(reference_harness.__file__).parent.rglob("*.py"))
+    assert set(re.findall(r"HARNESS_[A-Z_]+", source)) == set(re.findall(r"HARNESS_[A-Z_]+", README))
+
+
+@pytest.fixture
+def operators_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TICKETS", "Bearer x")
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "harness.toml").write_text(text)
+    return policy.load(tmp_path / "harness.toml")
+
+
+def test_the_operators_file_decides_as_it_says(operators_file, tmp_path):
+    ground = Ground(policy=operators_file, mode=operators_file.mode, cwd=str(tmp_path))
+
+    def decided(tool: ToolInfo, **arguments: str) -> str:
+        return judge(tool, call(tool.name, **arguments), ground).verdict.name
+
+    write, search = tool("write", "mutating", ("path",)), tool("search", "unknown", (), Source("tickets", ""))
+    assert decided(SHELL, command="echo a | git push origin") == "DENY"
+    assert decided(SHELL, command="pytest -q tests") == "ALLOW"
+    assert decided(SHELL, command="make") == "ASK"
+    assert decided(write, path="secrets/key") == "DENY"
+    assert decided(write, path="notes.txt") == "ASK"
+    assert decided(search, project="web-shop") == "ALLOW"
+    assert decided(search, project="payroll") == "ASK"
+
+
+def test_the_operators_file_gives_a_session_what_it_says(operators_file):
+    begun = defaults.config(operators_file)
+    assert (begun.limits.turns, begun.compaction.at, begun.verifiers) == (40, 100_000, ("command: pytest -q",))
+    (server,) = defaults.servers(operators_file)
+    assert (server.name, server.headers["Authorization"], server.trusted) == ("tickets", "Bearer x", False)
