@@ -8,9 +8,10 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from reference_harness import blackbox
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Stop
-from reference_harness.faces.commands_work import opened
+from reference_harness.faces.commands_work import on_end, opened
 from reference_harness.faces.keyboard import Keyboard, best
 from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.terminal import Terminal, budget_line, outcome
@@ -65,6 +66,7 @@ class Conversation:
         self._terminal = terminal
         self._keyboard = keyboard
         self._interrupts = 0
+        self._ended = False  # told to end by a signal
         self._running: asyncio.Future[Any] | None = None
         self._tasks: list[asyncio.Future[None]] = []
 
@@ -72,6 +74,7 @@ class Conversation:
         """Read and answer until the user leaves."""
         session, terminal = self._session, self._terminal
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
+        on_end(self._end)
         terminal.say(f"session {session.id} · {visible(session.model.name)} · {visible(session.settings.cwd)}")
         terminal.say(
             f"{len(session.pool.tools)} tools · /help says what there is · Ctrl-C cancels a turn, twice leaves"
@@ -80,12 +83,12 @@ class Conversation:
             said = await self._read()
             if said is None or said.strip() in ("/exit", "/quit"):
                 terminal.say(f"to go on another day:  harness chat --resume {session.id}")
-                return 130 if self._interrupts > 1 else 0
+                return 130 if self._ended or self._interrupts > 1 else 0
             if said.strip():
                 await self._answer(said.strip())
 
     async def _read(self) -> str | None:
-        while self._interrupts < 2:
+        while self._interrupts < 2 and not self._ended:
             reading = asyncio.ensure_future(self._keyboard.line("\n> "))
             self._running = reading
             try:
@@ -104,6 +107,13 @@ class Conversation:
             self._terminal.say("\ncancelling; Ctrl-C again leaves", "yellow")
             self._tasks.append(asyncio.ensure_future(self._session.cancel()))
         elif self._running is not None:
+            self._running.cancel()
+
+    def _end(self, cause: str) -> None:
+        """Leave, with the cause in the black box."""
+        blackbox.write(self._session, cause)
+        self._ended = True
+        if self._running is not None:
             self._running.cancel()
 
     async def _answer(self, said: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from reference_harness import blackbox
@@ -175,8 +176,13 @@ def _stop_on_signals(session: Session) -> None:
             blackbox.write(session, cause)
         tasks.append(asyncio.ensure_future(session.cancel()))
 
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, end, "")
+    on_end(end)
+
+
+def on_end(end: Callable[[str], None]) -> None:
+    """Call `end` with the name of a signal by which the process is told to end."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, end, "")
     loop.add_signal_handler(signal.SIGTERM, end, "SIGTERM")
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup said that a terminal's end is no end
         loop.add_signal_handler(signal.SIGHUP, end, "SIGHUP")

@@ -255,3 +255,25 @@ def test_rescue_takes_an_empty_place(tmp_path):
     filled(tmp_path / "b")
     with pytest.raises(UsageFault, match="use an empty one"):
         rescue(SQLiteStore(tmp_path / "a"), SQLiteStore(tmp_path / "b"))
+
+
+def test_a_session_is_loaded_without_listing_the_others(tmp_path, run, monkeypatch):
+    from reference_harness import Harness, ScriptedModel
+
+    def listed(_store):
+        raise AssertionError("all sessions were listed")
+
+    async def load():
+        harness = Harness(tmp_path, ScriptedModel(["hello"]))
+        made = await harness.new_session(str(tmp_path))
+        monkeypatch.setattr(SQLiteStore, "sessions", listed)
+        loaded, _ = await harness.load_session(made.id)
+        with pytest.raises(UsageFault, match="no session has the id"):
+            await harness.load_session("f" * 32)
+        assert [path.stem for path in (tmp_path / "locks").iterdir()] == [made.id], (
+            "an unknown id leaves nothing behind"
+        )
+        assert (await loaded.prompt("hi")).reason == "end_turn"
+        await harness.close()
+
+    run(load())

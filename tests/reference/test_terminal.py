@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from scripted import call, reply, text
 from test_cli import source
-from test_faces import HERE
+from test_faces import HERE, harness
 
 from reference_harness.events import Question
 from reference_harness.faces.question import choices, shown
@@ -267,3 +267,22 @@ def test_what_a_call_waits_for_is_handed_in_in_the_chat(tmp_path, scripted):
     finally:
         screen.close()
     assert "a parcel" in str(model.requests[-1]["messages"][-1])
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_a_chat_that_is_told_to_end_says_in_its_black_box_what_was_going_on(tmp_path, scripted, sign):
+    model = scripted(reply(call("t1", "slow", nonce="a")), reply(text("Never seen.")))
+    slow = f"canary={sys.executable} {HERE / 'stdio_slow.py'} {tmp_path / 'journal'}"
+    screen = Screen(tmp_path, model.url, "chat", "--allow", "slow", "--mcp", slow, editor=False)
+    try:
+        screen.see("> ")
+        screen.type("go\r")
+        screen.see("slow runs")
+        os.kill(screen.pid, sign)
+        assert screen.end() == 130
+    finally:
+        screen.close()
+    rows = harness(tmp_path, model, "log", "--json").stdout.splitlines()
+    kinds = [(row["kind"], row.get("cause", row.get("reason"))) for row in map(json.loads, rows)]
+    assert ("blackbox", sign.name) in kinds
+    assert [kind for kind, _ in kinds[-2:]] == ["turnended", "sessionclosed"]
