@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
+
+from reference_harness.faces import options, output, when
 
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    grants = commands.add_parser("grants", help="list the saved grants, or revoke one")
+    grants = options.command(commands, "grants", _grants, "list the saved grants, or revoke one")
     grants.add_argument("--revoke", metavar="ID", help="take this grant back, in running sessions as well")
-    grants.set_defaults(run=_grants)
-    lead = commands.add_parser("coordinate", help="answer here what workers in other processes ask")
+    lead = options.command(commands, "coordinate", _coordinate, "answer here what workers in other processes ask")
     lead.add_argument("workers", nargs="+", metavar="WORKER", help="the names that are answered, and no others")
     lead.add_argument("--resume", metavar="SESSION", help="go on with an earlier coordinator's questions")
-    lead.set_defaults(run=_coordinate)
-    again = commands.add_parser("replay", help="judge a decision again from the journal: exit code 1 if it differs")
+    again = options.command(
+        commands, "replay", _replay, "judge a decision again from the journal: exit code 1 if it differs"
+    )
     again.add_argument("session", help="its id, the beginning of it, or `last`")
     again.add_argument("call", help="the id of the call, as `harness audit` shows it")
-    again.set_defaults(run=_replay)
+    for parser in (grants, again):
+        options.add_json(parser)
 
 
 def _grants(given: argparse.Namespace) -> int:
@@ -35,7 +36,15 @@ def _grants(given: argparse.Namespace) -> int:
 
     grants = Grants()
     found = [grants.revoke(given.revoke)] if given.revoke else grants.all()
-    _print(*(line(grant) | ({"revoked": True} if given.revoke else {}) for grant in found))
+    rows = [line(grant) | ({"revoked": True} if given.revoke else {}) for grant in found]
+    if given.json:
+        output.json_lines(rows)
+        return 0
+    for row in rows:
+        row |= {"at": when.shown(row["at"]), "session": row["session"][:8], "rules": "; ".join(row["rules"])}
+    output.table(
+        rows, ("id", "at", "workspace", "session", "tool", "rules"), "nothing was allowed or refused for always"
+    )
     return 0
 
 
@@ -53,13 +62,13 @@ def _replay(given: argparse.Namespace) -> int:
     harness = Harness()
     found = replay(harness.store, find(harness, given.session), given.call)
     decision = found.decision
-    _print({
+    row = {
         "call": found.call, "tool": decision.tool, "decision": decision.verdict, "who": decision.who,
         "was": list(found.was), "now": list(found.now), "same": found.same, "changed": list(found.changed),
-    })  # fmt: skip
+    }  # fmt: skip
+    if given.json:
+        output.json_lines([row])
+    else:
+        shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in row.items()}
+        output.table(({"": name, " ": value} for name, value in shown.items()), ("", " "), "")
     return 0 if found.same else 1
-
-
-def _print(*lines: dict[str, Any]) -> None:
-    for line in lines:
-        sys.stdout.write(json.dumps(line) + "\n")

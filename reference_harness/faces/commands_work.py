@@ -68,7 +68,6 @@ def _resume(given: argparse.Namespace) -> int:
 def _chat(given: argparse.Namespace) -> int:
     from reference_harness.faces.chat import chat  # only where there is somebody to talk to
 
-    options.need_key()
     return asyncio.run(chat(given))
 
 
@@ -76,7 +75,6 @@ async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | No
     client = JsonStream() if given.output == "json" else Terminal(options.cwd())
     harness = Harness()
     try:
-        options.need_key()
         session = await opened(harness, given, resumed, client)
         return await _turn(session, prompt, client)
     except (HarnessFault, asyncio.CancelledError) as fault:
@@ -92,10 +90,12 @@ async def opened(
 ) -> Session:
     """The session that the options ask for, new or taken up; what is not there or looser now is told on stderr."""
     sources, config = options.servers(given.mcp), options.config(given)
-    if resumed is None:
+    id_ = "" if resumed is None else find(harness, resumed)
+    options.need_key()
+    if not id_:
         session = await harness.new_session(options.cwd(), sources, config, client=client)
     else:
-        session, entries = await harness.load_session(find(harness, resumed), sources, config, client=client)
+        session, entries = await harness.load_session(id_, sources, config, client=client)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
     for name, reason in session.lost_sources().items():

@@ -167,6 +167,15 @@ def test_without_a_key_it_says_how_to_set_one_and_names_the_demo(tmp_path):
     assert not list(tmp_path.iterdir()), "no session was begun"
 
 
+@pytest.mark.parametrize("command", [("resume", "nosuch"), ("chat", "--resume", "nosuch")])
+def test_that_a_session_is_unknown_is_said_before_a_key_is_asked_for(tmp_path, command):
+    environment = {"PATH": os.environ["PATH"], "HARNESS_STATE_DIR": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-m", "reference_harness", *command], cwd=HERE.parents[1], env=environment,
+                         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+    assert (ran.returncode, "no session is 'nosuch'" in ran.stderr) == (2, True)
+    assert "export" not in ran.stderr
+
+
 def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_path, scripted):
     model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("Done.")))
     harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))

@@ -308,12 +308,17 @@ def test_an_always_outlives_the_session_in_its_workspace_and_can_be_revoked(tmp_
     assert [(d["sessionId"], d["decision"], d["grant"]) for d in found] == [
         (first, "allow", '{decision = "allow", tool = "wipe"}')
     ]
-    listed = [json.loads(line) for line in harness("grants")[1].splitlines()]
+    listed = [json.loads(line) for line in harness("grants", "--json")[1].splitlines()]
     assert listed == []
     saved = Grants(config / "grants.jsonl").save(store_decision(store, first), str(tmp_path / "work"), first)
-    assert json.loads(harness("grants")[1])["rules"] == ['{decision = "allow", tool = "wipe"}']
+    assert json.loads(harness("grants", "--json")[1])["rules"] == ['{decision = "allow", tool = "wipe"}']
+    code, shown = harness("grants")
+    assert code == 0 and shown.startswith("ID ") and "wipe" in shown
+    assert [line.split() for line in harness("replay", first, "t0")[1].splitlines() if "same" in line] == [
+        ["same", "True"]
+    ]
     assert [harness("replay", whole, "t0")[0] for whole in (first, first[:8])] == [0, 0]
-    assert json.loads(harness("grants", "--revoke", saved.id)[1])["revoked"] is True
+    assert json.loads(harness("grants", "--revoke", saved.id, "--json")[1])["revoked"] is True
     assert (harness("grants")[1], harness("grants", "--revoke", saved.id)[0]) == ("", 2)
     assert all(replay(store, d["sessionId"], d["toolCallId"]).same for d in audit.query(store, {}))
 
