@@ -40,6 +40,8 @@ def add(commands: Any) -> None:
     chat.add_argument("--resume", metavar="SESSION", help="take up this session (an id, its beginning, or `last`)")
     for parser in (run, resume, chat):
         options.add_session(parser)
+    for parser in (run, chat):
+        options.add_agent(parser)
     for parser in (run, resume):
         parser.add_argument("--output", choices=("text", "json"), default="text", help="json: the event stream")
 
@@ -92,14 +94,20 @@ async def opened(
     """The session that the options ask for, new or taken up; what is not there or looser now is told on stderr."""
     sources, config = options.servers(given.mcp), options.config(given)
     if resumed is None:
-        session = await harness.new_session(options.cwd(), sources, config, client=client)
+        session = await harness.new_session(options.cwd(), sources, config, agent_type=given.agent, client=client)
     else:
+        _refuse_agent(given)
         session, entries = await harness.load_session(find(harness, resumed), sources, config, client=client)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
     for name, reason in session.lost_sources().items():
         sys.stderr.write(f"harness: tool source {name} is left out: {reason}\n")
     return session
+
+
+def _refuse_agent(given: argparse.Namespace) -> None:
+    if kind := getattr(given, "agent", ""):
+        raise UsageFault(f"a session keeps the agent type it began with: leave out --agent {kind}, or begin a new one")
 
 
 def _tell_resumed(session: Session, before: int) -> None:
