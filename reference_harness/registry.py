@@ -164,9 +164,20 @@ class Registry:
         if holder := self._tools.get(tool.name):
             return f"duplicate name: {holder.source.name} has it, {source} is refused"
         held = (self._held.get(_folded(spelling)) for spelling in spellings(tool))
-        if holder := next((each for each in held if each), None):
+        if holder := next((each for each in held if each and not self._had(each, source)), None):
             return f"its name could be taken for {holder.name} of {holder.source.name}, {source} is refused"
         return ""
+
+    def _had(self, holder: ToolInfo, source: str) -> bool:
+        """Whether the source itself had the name, for a tool that it no longer lists."""
+        return holder.source.name == source and holder.name not in self._tools
+
+    def replace(self, listing: Iterable[Mapping[str, Any]], source: Source) -> None:
+        """Take what a source lists now for what it listed before. Names that it gave up stay its own."""
+        self.drop(source.name)
+        self.refused = [one for one in self.refused if one.source != source.name]
+        for raw in listing:
+            self.add(raw, source)
 
     def drop(self, source: str) -> None:
         """Forget the tools of a source that died. Its names stay taken: nobody else answers to them."""
