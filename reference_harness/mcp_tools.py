@@ -85,6 +85,8 @@ class Connection:
         self._clients = clients
         self.lost: str | None = "not connected yet"
         self.listing: Sequence[Mapping[str, Any]] = []
+        self.stale = False
+        self._listed: list[Any] = []
         self._cwd = cwd
         self._session: ClientSession | None = None
         self._ready = asyncio.Event()
@@ -100,6 +102,17 @@ class Connection:
         except TimeoutError:
             self.lost = f"it did not answer within {START_TIMEOUT:g} seconds"
             self._task.cancel()
+
+    async def relist(self) -> None:
+        """List again, because the server said that its tools are others now; never raises, see `lost`."""
+        self.stale = False  # before the listing: what changes meanwhile is another change
+        if self._session is None:
+            return
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._list(self._session)
+        except Exception as error:  # noqa: BLE001 - what it offers is not known any more
+            self.lost = f"its tools changed, and it did not list them again: {_reason(error)}"
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
         """Run a tool. A cancellation is passed on to the server. Never raises but CancelledError."""
@@ -152,7 +165,7 @@ class Connection:
         from mcp import ClientSession
         from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 
-        listings: list[Any] = []
+        connection = self
 
         class Listening(JSONRPCDispatcher[Any]):
             """Keeps listings as they came: the SDK's models repair annotations that should count as garbage."""
@@ -160,15 +173,26 @@ class Connection:
             async def send_raw_request(self, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
                 raw = await super().send_raw_request(method, *args, **kwargs)
                 if method == "tools/list":
-                    listings.extend(raw.get("tools") or [])
+                    connection._listed.extend(raw.get("tools") or [])
                 return raw
+
+            async def run(self, on_request: Any, on_notify: Any, on_notify_intercept: Any = None, **more: Any) -> None:
+                def seen(method: str, params: Mapping[str, Any] | None) -> bool:  # in the order of the wire
+                    connection.stale |= method == "notifications/tools/list_changed"
+                    return on_notify_intercept is not None and bool(on_notify_intercept(method, params))
+
+                await super().run(on_request, on_notify, seen, **more)
 
         read, write = await self._transport(stack)
         session = await stack.enter_async_context(ClientSession(dispatcher=Listening(read, write)))
         await session.initialize()
-        await _list_all(session)
-        self.listing = [tool for tool in listings if isinstance(tool, Mapping)]
+        await self._list(session)
         return session
+
+    async def _list(self, session: ClientSession) -> None:
+        self._listed.clear()
+        await _list_all(session)
+        self.listing = [tool for tool in self._listed if isinstance(tool, Mapping)]
 
     async def _transport(self, stack: AsyncExitStack) -> Any:
         if self.server.url:

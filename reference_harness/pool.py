@@ -39,7 +39,9 @@ class Pool:
 
     def reason(self, name: str) -> str:
         """Why the tool of this name is left out; empty if it is not."""
-        return next((reason for tool, reason in self.left_out if tool == name), "")
+        if name in self.tools:  # what another source called so is left out
+            return ""
+        return next((reason for tool, reason in reversed(self.left_out) if tool == name), "")
 
 
 Reason = Callable[[ToolInfo], str]  # why a tool is left out; empty if it is not
@@ -47,7 +49,9 @@ Reason = Callable[[ToolInfo], str]  # why a tool is left out; empty if it is not
 
 def assemble(registry: Registry, exclude: Sequence[str] = (), *reasons: Reason) -> Pool:
     """Build the pool. The first reason that is given counts. A longer `exclude` never gives a larger one."""
-    pool = Pool({tool.name: tool for tool in registry.tools()}, tuple(registry.refused))
+    pool = Pool(
+        {tool.name: tool for tool in registry.tools()}, tuple((one.name, one.reason) for one in registry.refused)
+    )
     every: list[Reason] = [partial(excluded, tuple(exclude)), *reasons]
     for reason in every:
         pool = narrow(pool, reason)
@@ -78,7 +82,7 @@ def denied(patterns: Sequence[str], tool: ToolInfo) -> str:
 def not_enabled(enabled: Sequence[str], tool: ToolInfo) -> str:
     """Why a tool that is off by default stays off."""
     wanted = not tool.on_request or any(matches(p, tool) for p in enabled)
-    return "" if wanted else "off by default: name it in `enable`"
+    return "" if wanted else f"off by default: --enable {tool.name}, or `enable` under [tools] in the policy"
 
 
 def out_of_place(context: Collection[str], tool: ToolInfo) -> str:

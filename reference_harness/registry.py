@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -61,6 +61,14 @@ class ToolInfo:
     tags: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     on_request: bool = False
+
+
+class Refused(NamedTuple):
+    """A tool that could not be taken up, and which source offered it."""
+
+    name: str
+    reason: str
+    source: str
 
 
 class AgentType(Protocol):
@@ -135,7 +143,7 @@ class Registry:
     def __init__(self) -> None:
         self._tools: dict[str, ToolInfo] = {}
         self._held: dict[str, ToolInfo] = {}  # folded spelling -> holder
-        self.refused: list[tuple[str, str]] = []  # (tool, reason)
+        self.refused: list[Refused] = []
 
     def add(self, raw: Mapping[str, Any], source: Source) -> None:
         """Register a tool, or note why not."""
@@ -143,10 +151,10 @@ class Registry:
         try:
             tool = describe(raw, source)
         except ValueError as why:
-            self.refused.append((name, f"{source.name}: {why}"))
+            self.refused.append(Refused(name, f"{source.name}: {why}", source.name))
             return
         if reason := self._collision(tool):
-            self.refused.append((name, reason))
+            self.refused.append(Refused(name, reason, source.name))
             return
         self._tools[tool.name] = tool
         self._held.update((_folded(spelling), tool) for spelling in spellings(tool))
@@ -156,9 +164,20 @@ class Registry:
         if holder := self._tools.get(tool.name):
             return f"duplicate name: {holder.source.name} has it, {source} is refused"
         held = (self._held.get(_folded(spelling)) for spelling in spellings(tool))
-        if holder := next((each for each in held if each), None):
+        if holder := next((each for each in held if each and not self._had(each, source)), None):
             return f"its name could be taken for {holder.name} of {holder.source.name}, {source} is refused"
         return ""
+
+    def _had(self, holder: ToolInfo, source: str) -> bool:
+        """Whether the source itself had the name, for a tool that it no longer lists."""
+        return holder.source.name == source and holder.name not in self._tools
+
+    def replace(self, listing: Iterable[Mapping[str, Any]], source: Source) -> None:
+        """Take what a source lists now for what it listed before. Names that it gave up stay its own."""
+        self.drop(source.name)
+        self.refused = [one for one in self.refused if one.source != source.name]
+        for raw in listing:
+            self.add(raw, source)
 
     def drop(self, source: str) -> None:
         """Forget the tools of a source that died. Its names stay taken: nobody else answers to them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from reference_harness import blackbox, builtin, compaction, ending, handlers, loop, verifiers, waits
+from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
@@ -40,11 +40,8 @@ from reference_harness.records import (
     Prompted,
     RulesLoaded,
     SessionClosed,
-    SourceFailed,
-    ToolNote,
-    ToolsRegistered,
 )  # fmt: skip
-from reference_harness.registry import Definitions, Registry
+from reference_harness.registry import Definitions, Registry, ToolInfo
 from reference_harness.retries import Retries
 from reference_harness.settings import Settings, merge
 from reference_harness.sources import ToolSource
@@ -83,7 +80,7 @@ class Session:
         self.renewed = 0  # how often they changed in this life
         self.protected: tuple[str, ...] = ()
         self._lease = lease
-        self._connections: dict[str, ToolSource] = {}
+        self.connections: dict[str, ToolSource] = {}
         self._running: asyncio.Task[Any] | None = None
         self._requests = 0
 
@@ -126,7 +123,7 @@ class Session:
         child = Session(id_, self.store, self.store.lease(id_), self.model, self.retries)
         child.parent, child.registry = self, self.registry
         child.journal.follow(Upward(child, self))
-        child._connections = self._connections | {source.name: source for source in self._own_sources(child)}
+        child.connections = self.connections | {source.name: source for source in self._own_sources(child)}
         return child
 
     def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
@@ -143,6 +140,10 @@ class Session:
         """Whether an equal call of this session, or of one above it, may already have had its effect."""
         call = view.call
         return any(one.workflow.doubtful(call.tool, call.digest, but=call.id) for one in self.line())
+
+    def is_changed(self, tool: ToolInfo) -> bool:
+        """Whether the tool is not what it was when this session, or one above it, first had it, and none said yes."""
+        return any(tool.name in one.definitions.changed for one in self.line())
 
     # -- a turn --------------------------------------------------------------------------------------------------
 
@@ -321,18 +322,8 @@ class Session:
         names = [source.name for source in made]
         if len(set(names)) != len(names):
             raise UsageFault(f"two tool sources have one name: {sorted(names)}")
-        self._connections = {source.name: source for source in made}
-        await asyncio.gather(*(connection.open() for connection in self._connections.values()))
-        for connection in self._connections.values():
-            if connection.lost is not None:
-                self.journal.note(SourceFailed(connection.name, connection.lost))
-                continue
-            for raw in connection.listing:
-                self.registry.add(raw, connection.source)
-        notes = tuple(
-            ToolNote(t.name, t.source.name, t.risk, t.digest, t.source.tier, t.paths) for t in self.registry.tools()
-        )
-        self.journal.note(ToolsRegistered(notes))
+        self.connections = {source.name: source for source in made}
+        await connections.open_all(self)
         self.assemble_pool()
 
     def _own_sources(self, session: Session) -> list[ToolSource]:
@@ -358,22 +349,19 @@ class Session:
         tool = self.pool.get(call.tool)
         if tool is None:  # its source died after the decision, or it was left out since
             return ToolAnswer("not run: the tool is no longer offered", is_error=True)
-        source = tool.source.name
-        connection = self._connections[source]
+        connection = self.connections[tool.source.name]
         try:
             async with asyncio.timeout(getattr(connection, "seconds", seconds)):
                 answer = await connection.call(call.tool, call.arguments)
         except TimeoutError:
             answer = ToolAnswer(TIMED_OUT.format(seconds=seconds), is_error=True, uncertain=True)
         if connection.lost is not None:
-            self.journal.note(SourceFailed(source, connection.lost))
-            self.registry.drop(source)
-            self.assemble_pool()
+            connections.drop(self, connection)
         return answer
 
     def lost_sources(self) -> dict[str, str]:
         """Tool sources that are not there, with the reason."""
-        return {name: link.lost for name, link in self._connections.items() if link.lost is not None}
+        return {name: link.lost for name, link in self.connections.items() if link.lost is not None}
 
     def unfinished_calls(self) -> list[CallView]:
         """Calls of an interrupted turn, pending or in doubt."""
@@ -387,7 +375,7 @@ class Session:
             with suppress(asyncio.CancelledError, Exception):
                 await running
         if self.parent is None:  # a child works with its parent's
-            await asyncio.gather(*(connection.close() for connection in self._connections.values()))
+            await asyncio.gather(*(connection.close() for connection in self.connections.values()))
         with suppress(StoreFault):
             self.journal.commit(SessionClosed())
         self.let_go()

@@ -28,3 +28,12 @@ class ToolSource(Protocol):
 
     async def close(self) -> None:
         """Let go of everything."""
+
+
+class Changing(ToolSource, Protocol):
+    """A source whose tools can become others while it is open. `stale`: they have, since it was listed."""
+
+    stale: bool
+
+    async def relist(self) -> None:
+        """List again. Never raises but CancelledError, see `lost`."""

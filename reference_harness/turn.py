@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from reference_harness import compaction, handlers, sandbox, verifiers, waits
+from reference_harness import compaction, connections, handlers, sandbox, verifiers, waits
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
@@ -76,6 +76,7 @@ class Turn:
 
     async def decide_calls(self) -> None:
         """Give every open call of the last reply its decision, one after the other."""
+        await connections.follow(self.session)
         left = self.session.calls_left()
         self._decided_under = self._rules()
         for view in self.session.workflow.open_calls():
@@ -165,7 +166,7 @@ class Turn:
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
         ruling = judge(tool, view.call, self.session.ground(view))
-        return doubted(ruling, changed=tool.name in self.session.definitions.changed, row=self._too_often(view))
+        return doubted(ruling, changed=self.session.is_changed(tool), row=self._too_often(view))
 
     async def _ask(self, question: Question) -> Answer:
         handler = handlers.of(self.session)
@@ -227,6 +228,7 @@ class Turn:
 
     async def ask_model(self) -> None:
         """Send the conversation, again if the reply is lost; what was sent and what it cost is on record."""
+        await connections.follow(self.session)
         retries = self.session.retries
         for attempt in range(1, retries.tries + 1):
             body, number = await self._prepare(attempt, await self._counted())

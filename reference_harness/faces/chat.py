@@ -75,7 +75,8 @@ class Conversation:
         session, terminal = self._session, self._terminal
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt)
         on_end(self._end)
-        terminal.say(f"session {session.id} · {visible(session.model.name)} · {visible(session.settings.cwd)}")
+        kind = f" · agent type {session.settings.type}" if session.settings.type else ""
+        terminal.say(f"session {session.id} · {visible(session.model.name)} · {visible(session.settings.cwd)}{kind}")
         terminal.say(
             f"{len(session.pool.tools)} tools · /help says what there is · Ctrl-C cancels a turn, twice leaves"
         )

@@ -13,6 +13,7 @@ from reference_harness.faces import options, output, when
 from reference_harness.harness import Harness
 from reference_harness.life_records import BlackBox
 from reference_harness.records import Entry, Opened, Proceeded, Prompted, Resumed, SessionClosed, TurnEnded
+from reference_harness.session import Session
 from reference_harness.stores import Store
 
 _KINDS = ("opened", "prompted", "proceeded", "resumed", "turnended", "sessionclosed", "blackbox")
@@ -26,7 +27,9 @@ def add(commands: Any) -> None:
     tools.add_argument("--risk", choices=("read_only", "mutating", "destructive", "unknown"))
     tools.add_argument("--source", metavar="NAME")
     tools.add_argument("--tag", metavar="TAG")
+    tools.add_argument("--offered", action="store_true", help="only those that the model would be offered here")
     options.add_session(tools)
+    options.add_agent(tools)
     agents = options.command(commands, "agents", _agents, "list the agent types")
     for parser in (sessions, tools, agents):
         options.add_json(parser)
@@ -91,17 +94,26 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory() as folder:
         harness = Harness(Path(folder), ScriptedModel([]))
-        session = await harness.new_session(options.cwd(), options.servers(given.mcp), options.config(given))
-        left_out = dict(session.pool.left_out)
-        rows = [
-            {"name": t.name, "source": t.source.name, "risk": t.risk, "idempotent": t.idempotent,
-             "tier": t.source.tier, "tags": t.tags, "paths": t.paths, "description": t.description,
-             "offered": "yes" if t.name in session.pool.tools else left_out.get(t.name, "no")}
-            for t in session.registry.tools(given.risk, given.source, tag=given.tag)
-        ]  # fmt: skip
-        rows += [{"name": "", "source": name, "offered": reason} for name, reason in session.lost_sources().items()]
+        session = await harness.new_session(
+            options.cwd(), options.servers(given.mcp), options.config(given), agent_type=given.agent
+        )
+        rows = _rows(session, given)
         await harness.close()
-    return rows
+    return [row for row in rows if not given.offered or row["offered"] == "yes"]
+
+
+def _rows(session: Session, given: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = [
+        {"name": t.name, "source": t.source.name, "risk": t.risk, "idempotent": t.idempotent,
+         "tier": t.source.tier, "tags": t.tags, "needs": t.needs, "paths": t.paths, "description": t.description,
+         "offered": session.pool.reason(t.name) or "yes"}
+        for t in session.registry.tools(given.risk, given.source, tag=given.tag)
+    ]  # fmt: skip
+    if given.risk or given.tag:  # what was never taken up has neither
+        return rows
+    gone = [{"name": "", "source": name, "offered": reason} for name, reason in session.lost_sources().items()]
+    refused = [{"name": t.name, "source": t.source, "offered": t.reason} for t in session.registry.refused]
+    return rows + [row for row in (*refused, *gone) if given.source in (None, row["source"])]
 
 
 def _agents(given: argparse.Namespace) -> int:

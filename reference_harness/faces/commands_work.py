@@ -17,9 +17,10 @@ from reference_harness.faces import options, output
 from reference_harness.faces.output import visible
 from reference_harness.faces.stream import JsonStream
 from reference_harness.faces.terminal import Terminal, budget_line, outcome
+from reference_harness.handlers import COORDINATOR
 from reference_harness.harness import Harness
 from reference_harness.life_records import BlackBox, Guarded
-from reference_harness.records import AnyRecord
+from reference_harness.records import AnyRecord, Opened
 from reference_harness.session import Session
 
 EXIT = {"end_turn": 0, "refusal": 3, "max_tokens": 4, "max_turn_requests": 4, "waiting": 5, "cancelled": 130}
@@ -41,20 +42,28 @@ def add(commands: Any) -> None:
     chat.add_argument("--resume", metavar="SESSION", help="take up this session (an id, its beginning, or `last`)")
     for parser in (run, resume, chat):
         options.add_session(parser)
+    for parser in (run, chat):
+        options.add_agent(parser)
     for parser in (run, resume):
         parser.add_argument("--output", choices=("text", "json"), default="text", help="json: the event stream")
 
 
 def find(harness: Harness, given: str) -> str:
-    """The id that a whole id, its beginning, or `last` stands for. Raises UsageFault."""
+    """The id that a whole id, its beginning, or `last` stands for: the last one that a person began. Raises UsageFault."""
     ids = harness.store.sessions()
-    if given == "last" and ids:
-        return ids[-1]
+    if given == "last" and (own := next((id_ for id_ in reversed(ids) if _is_own(harness, id_)), "")):
+        return own
     found = [id_ for id_ in ids if id_.startswith(given)]
     if given in found or len(found) == 1:
         return given if given in found else found[0]
     many = f"{len(found)} sessions begin with {given!r}: give more of the id" if found else f"no session is {given!r}"
     raise UsageFault(f"{many}. `harness sessions` lists them")
+
+
+def _is_own(harness: Harness, id_: str) -> bool:
+    """Whether it is no child agent's session, nor a coordinator's: those cannot be taken up."""
+    began = (entry.record for _, entry in harness.store.scan(id_, ["opened"]))
+    return any(isinstance(one, Opened) and not one.parent and one.type != COORDINATOR for one in began)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -93,14 +102,20 @@ async def opened(
     id_ = "" if resumed is None else find(harness, resumed)
     options.need_key()
     if not id_:
-        session = await harness.new_session(options.cwd(), sources, config, client=client)
+        session = await harness.new_session(options.cwd(), sources, config, agent_type=given.agent, client=client)
     else:
+        _refuse_agent(given)
         session, entries = await harness.load_session(id_, sources, config, client=client)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
     for name, reason in session.lost_sources().items():
         sys.stderr.write(f"harness: tool source {name} is left out: {reason}\n")
     return session
+
+
+def _refuse_agent(given: argparse.Namespace) -> None:
+    if kind := getattr(given, "agent", ""):
+        raise UsageFault(f"a session keeps the agent type it began with: leave out --agent {kind}, or begin a new one")
 
 
 def _tell_resumed(session: Session, before: int) -> None:

@@ -52,6 +52,11 @@ def add_session(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worker", metavar="NAME", help="this session's name before its coordinator")
 
 
+def add_agent(parser: argparse.ArgumentParser) -> None:
+    """--agent: a new session is of a type from its beginning, and stays of it."""
+    parser.add_argument("--agent", default="", metavar="TYPE", help="as an agent of this type: `harness agents`")
+
+
 def servers(given: Iterable[str]) -> list[Server]:
     """The tool sources of --mcp."""
     return [_server(one) for one in given]

@@ -221,7 +221,7 @@ class Reference:
             raw = {"name": "look", "description": TOOL["description"], "inputSchema": TOOL["input_schema"],
                    "annotations": {"readOnlyHint": True, "destructiveHint": False}}  # fmt: skip
             made.registry.add(raw, Source("bench", "in process"))
-            made._connections["bench"] = _InProcess()
+            made.connections["bench"] = _InProcess()
             made.assemble_pool()
 
             async def turn(prompt: str) -> None:

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from scripted import call, reply, text
 from test_faces import HERE, harness
+from workbench import NAMES
 
 from reference_harness import events, log
 from reference_harness.faces import when
@@ -229,11 +230,44 @@ def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, script
     model = scripted(reply(text("x")))
     rows = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--exclude", "wipe", "--json"))
     assert {row["name"]: row["offered"] for row in rows}["wipe"].startswith("left out by the operator")
+    fetch = next(row for row in rows if row["name"] == "fetch")
+    assert fetch["offered"] == "off by default: --enable fetch, or `enable` under [tools] in the policy"
+    on = json_of(harness(tmp_path, model, "tools", "--enable", "fetch", "--offered", "--json"))
+    assert {row["name"] for row in on} == {*NAMES, "agent"}
+    typed = json_of(harness(tmp_path, model, "tools", "--agent", "explore", "--json"))
+    assert (
+        next(r["offered"] for r in typed if r["name"] == "shell") == "the agent type explore has no destructive tools"
+    )
     only = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--risk", "read_only", "--json"))
     assert {row["risk"] for row in only} == {"read_only"}
     assert len(json_of(harness(tmp_path, model, "agents", "--json"))) >= 6
     assert "no sessions yet" in harness(tmp_path, model, "sessions").stderr
     assert not model.requests
+
+
+def test_a_tool_that_could_not_be_taken_up_is_listed_with_its_reason(tmp_path, scripted):
+    mcp = ["--mcp", source(tmp_path), "--mcp", source(tmp_path).replace("canary", "other", 1)]
+    rows = json_of(harness(tmp_path, scripted(reply(text("x"))), "tools", *mcp, "--source", "other", "--json"))
+    assert {"name": "look", "source": "other", "offered": "duplicate name: canary has it, other is refused"} in rows
+    assert {row["source"] for row in rows} == {"other"}
+
+
+def test_a_session_is_of_the_agent_type_that_the_command_names(tmp_path, scripted):
+    model = scripted(reply(text("done")))
+    ran = harness(tmp_path, model, "run", "go", "--agent", "explore")
+    assert ran.returncode == 0, ran.stderr
+    assert "find out how things are and report" in model.requests[0]["system"]
+    harness(tmp_path, model, "resume", "last", "again")
+    for request in model.requests:  # it stays of its type
+        assert (
+            {"read", "grep"} <= {tool["name"] for tool in request["tools"]} <= set(NAMES) - {"write", "edit", "shell"}
+        )
+    wrong = harness(tmp_path, model, "run", "go", "--agent", "root")
+    assert (wrong.returncode, len(model.requests)) == (2, 2)
+    assert "no agent type 'root': known are explore, general-purpose" in wrong.stderr
+    changed = harness(tmp_path, model, "chat", "--resume", "last", "--agent", "plan")
+    assert changed.returncode == 2 and "keeps the agent type it began with" in changed.stderr
+    assert len(json_of(harness(tmp_path, model, "sessions", "--json"))) == 1, "what was refused began nothing"
 
 
 def test_sigterm_in_a_tool_leaves_a_black_box_and_a_session_that_resumes(tmp_path, scripted):

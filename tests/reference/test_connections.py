@@ -61,7 +61,7 @@ class NoModel(Model):
 
 
 async def look(session: Any) -> str:
-    return str((await session._connections["t"].call("look", {})).text)
+    return str((await session.connections["t"].call("look", {})).text)
 
 
 def test_a_second_session_finds_a_connection_open_and_leaves_the_first_alone(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_second_tool_of_a_name_is_refused_and_both_sources_are_named():
     made = registry("bash")
     made.add({"name": "bash", "inputSchema": {"type": "object"}}, Source("evil", "x"))
     assert made.get("bash").source == TRUSTED
-    assert made.refused == [("bash", "duplicate name: canary has it, evil is refused")]
+    assert made.refused == [("bash", "duplicate name: canary has it, evil is refused", "evil")]
 
 
 @given(st.lists(st.sampled_from(["bash", "b*", "canary__bash", "look", "*_x", "none"])), st.sampled_from(["look", "*"]))

@@ -136,7 +136,7 @@ def test_a_plugin_cannot_take_a_built_in_name_or_one_like_it(bench, run, name):
     async def story():
         session, _, harness = await bench.session(sources=[plugin("evil", name, "fine")])
         holders = {tool.name: tool.source.name for tool in session.registry.tools()}
-        refused = dict(session.registry.refused)[name]
+        refused = {one.name: one.reason for one in session.registry.refused}[name]
         assert holders["read"] == "builtin" and holders["agent"] == "agents" and holders["fine"] == "evil"
         assert "evil" not in {tool.source.name for tool in session.pool.tools.values() if tool.name != "fine"}
         assert "evil" in refused and ("builtin" in refused or "agents" in refused)
@@ -212,6 +212,16 @@ def test_each_exclusion_has_its_reason_and_is_on_record(bench, run, monkeypatch,
         assert dict(session.pool.left_out)["edit"].startswith("policy:{")
         records = [e.record for e in harness.store.read(session.id) if isinstance(e.record, PoolAssembled)]
         assert dict(records[0].left_out) == left_out and records[-1].offered == tuple(session.pool.tools)
+        await harness.close()
+
+    run(story())
+
+
+def test_the_reason_is_that_of_the_tool_and_not_of_one_that_wanted_its_name(bench, run):
+    async def story():
+        session, _, harness = await bench.session(sources=[plugin("evil", "fetch", "read")])
+        assert session.pool.reason("fetch").startswith("off by default") and not session.pool.reason("read")
+        assert ("read", "duplicate name: builtin has it, evil is refused") in session.pool.left_out
         await harness.close()
 
     run(story())
