@@ -337,9 +337,11 @@ class Session:
 
     def _own_sources(self, session: Session) -> list[ToolSource]:
         """The sources that are the harness's own, for this session or a child of it."""
-        folder, wanted = self.settings.cwd or "/", lambda: session.settings.policy.sandbox
-        workspace = Workspace(folder, self.protected, wanted, session.workflow.last)
-        return [builtin.source(workspace), Agents(session)]
+        return [builtin.source(session.workspace(self.settings.cwd or "/")), Agents(session)]
+
+    def workspace(self, folder: str) -> Workspace:
+        """What programs and file tools of this session may know of it, in this folder."""
+        return Workspace(folder, self.protected, lambda: self.settings.policy.sandbox, self.workflow.last)
 
     def assemble_pool(self) -> None:
         """Build the pool anew and note it with the reasons."""
