@@ -19,11 +19,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from reference_harness import sandbox
+from reference_harness import sandbox, workspace
 from reference_harness.errors import LimitHit, ToolFault, UsageFault
 from reference_harness.events import Stop
 from reference_harness.work_records import Verified
-from reference_harness.workspace import Workspace
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -73,7 +72,7 @@ async def _passes(session: Session, verifier: str) -> bool:
     elif verifier == AGENT:
         passed, evidence = await _agent(session)
     else:
-        passed, evidence = await _command(_words(verifier), session.workspace(session.settings.cwd))
+        passed, evidence = await _command(_words(verifier), workspace.of(session, session.settings.cwd))
     digest = hashlib.sha256(evidence.encode("utf-8", "replace")).hexdigest()
     shown = evidence[-MAX_EVIDENCE:]
     session.journal.commit(Verified(verifier, passed, shown, round(time.monotonic() - began, 3), digest))
@@ -110,15 +109,15 @@ async def _agent(session: Session) -> tuple[bool, str]:
 # -- a command -----------------------------------------------------------------------------------------------------
 
 
-async def _command(words: Sequence[str], workspace: Workspace) -> tuple[bool, str]:
+async def _command(words: Sequence[str], where: workspace.Workspace) -> tuple[bool, str]:
     """Run a program to its end, or to the end of its time; what it started goes with it."""
     spelled = shlex.join(words)
-    if not os.path.isabs(workspace.folder):  # noqa: PTH117 - a string in
+    if not os.path.isabs(where.folder):  # noqa: PTH117 - a string in
         return False, f"{spelled} could not be started: the session has no folder to run it in"
     try:
-        argv, confined = await asyncio.to_thread(sandbox.wrapped, words, workspace.folder, workspace)
+        argv, confined = await asyncio.to_thread(sandbox.wrapped, words, where.folder, where)
         process = await asyncio.create_subprocess_exec(
-            *argv, cwd=workspace.folder, env=_environment(confined=confined), stdin=asyncio.subprocess.DEVNULL,
+            *argv, cwd=where.folder, env=_environment(confined=confined), stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
             preexec_fn=_die_with_parent(),
         )  # fmt: skip

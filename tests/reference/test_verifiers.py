@@ -73,9 +73,7 @@ CONFINED = pytest.mark.skipif(sandbox.program() is None, reason="there is no bub
 
 
 @pytest.mark.parametrize("use", [pytest.param("auto", marks=CONFINED), "off"])
-def test_a_command_is_confined_as_the_shell_is_and_the_evidence_says_so(
-    use, house, tmp_path, scripted, run, policy
-):
+def test_a_command_is_confined_as_the_shell_is_and_the_evidence_says_so(use, house, tmp_path, scripted, run, policy):
     policy(f'[sandbox]\nuse = "{use}"\n')
     work = tmp_path / "work"
     work.mkdir()
