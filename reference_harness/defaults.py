@@ -4,7 +4,7 @@
     limits = { turns = 40, cost = 5.0 }
     compaction = { at = 100000 }           # tokens of context
     pinned = ["the customer is Acme"]
-    verifiers = ["command: pytest -q"]
+    verifiers = ["command: pytest -q"]     # confined as the shell tool is: [sandbox] use
 
     [mcp.files]                            # stdio
     command = "files-server"

@@ -11,7 +11,18 @@ from typing import Any
 
 import msgspec
 
-from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
+from reference_harness import (
+    blackbox,
+    builtin,
+    compaction,
+    connections,
+    ending,
+    handlers,
+    loop,
+    verifiers,
+    waits,
+    workspace,
+)
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
@@ -52,7 +63,6 @@ from reference_harness.turn import Turn
 from reference_harness.verification import Watch
 from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, STILL_WAITING, TIMED_OUT
 from reference_harness.workflow import CallView, Workflow
-from reference_harness.workspace import Workspace
 
 
 class Session:
@@ -328,9 +338,7 @@ class Session:
 
     def _own_sources(self, session: Session) -> list[ToolSource]:
         """The sources that are the harness's own, for this session or a child of it."""
-        folder, wanted = self.settings.cwd or "/", lambda: session.settings.policy.sandbox
-        workspace = Workspace(folder, self.protected, wanted, session.workflow.last)
-        return [builtin.source(workspace), Agents(session)]
+        return [builtin.source(workspace.of(session, self.settings.cwd or "/")), Agents(session)]
 
     def assemble_pool(self) -> None:
         """Build the pool anew and note it with the reasons."""

@@ -2,7 +2,7 @@
 
 The journal's own rules are watched in every turn. The operator may add commands (`command: pytest -q`), run in the
 session's folder, and the agent type `verify`, which judges by what it reads. What cannot be run, or gives no clear
-answer, has failed.
+answer, has failed. A command runs code that the agent may have written: it is confined as the shell tool is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import hashlib
 import os
+import re
 import shlex
 import signal
 import time
@@ -18,7 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from reference_harness.errors import LimitHit, UsageFault
+from reference_harness import sandbox, workspace
+from reference_harness.errors import LimitHit, ToolFault, UsageFault
 from reference_harness.events import Stop
 from reference_harness.work_records import Verified
 
@@ -29,7 +31,8 @@ JOURNAL, AGENT, COMMAND = "journal", "agent", "command:"
 PASS = "VERDICT: pass"  # noqa: S105 - what the agent type `verify` begins with
 TIME_LIMIT = 900.0  # seconds of a command
 MAX_EVIDENCE = 8_000  # characters that are kept: the last ones
-_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "HARNESS_")
+_LOGIN = re.compile(r"://[^/@\s]*:[^/@\s]*@")  # in an address
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -69,7 +72,7 @@ async def _passes(session: Session, verifier: str) -> bool:
     elif verifier == AGENT:
         passed, evidence = await _agent(session)
     else:
-        passed, evidence = await _command(_words(verifier), session.settings.cwd)
+        passed, evidence = await _command(_words(verifier), workspace.of(session, session.settings.cwd))
     digest = hashlib.sha256(evidence.encode("utf-8", "replace")).hexdigest()
     shown = evidence[-MAX_EVIDENCE:]
     session.journal.commit(Verified(verifier, passed, shown, round(time.monotonic() - began, 3), digest))
@@ -106,28 +109,32 @@ async def _agent(session: Session) -> tuple[bool, str]:
 # -- a command -----------------------------------------------------------------------------------------------------
 
 
-async def _command(words: Sequence[str], cwd: str) -> tuple[bool, str]:
+async def _command(words: Sequence[str], where: workspace.Workspace) -> tuple[bool, str]:
     """Run a program to its end, or to the end of its time; what it started goes with it."""
+    spelled = shlex.join(words)
+    if not os.path.isabs(where.folder):  # noqa: PTH117 - a string in
+        return False, f"{spelled} could not be started: the session has no folder to run it in"
     try:
+        argv, confined = await asyncio.to_thread(sandbox.wrapped, words, where.folder, where)
         process = await asyncio.create_subprocess_exec(
-            *words, cwd=cwd or None, env=_environment(), stdin=asyncio.subprocess.DEVNULL,
+            *argv, cwd=where.folder, env=_environment(confined=confined), stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
             preexec_fn=_die_with_parent(),
         )  # fmt: skip
-    except (OSError, ValueError) as no:
-        return False, f"{shlex.join(words)} could not be started: {no}"
+    except (OSError, ValueError, ToolFault) as no:
+        return False, f"{spelled} could not be started: {no}"
     try:
         async with asyncio.timeout(TIME_LIMIT):
             output = await _tail(process)
             code = await process.wait()
     except TimeoutError:
-        return False, f"{shlex.join(words)} did not end within {TIME_LIMIT:g} seconds"
+        return False, f"{spelled} did not end within {TIME_LIMIT:g} seconds"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(asyncio.CancelledError):
             await process.wait()
-    return code == 0, f"{output}\n({shlex.join(words)} ended with {code})"
+    return code == 0, f"{output}\n({spelled} ended with {code}, {'in the sandbox' if confined else 'not sandboxed'})"
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:
@@ -138,9 +145,14 @@ async def _tail(process: asyncio.subprocess.Process) -> str:
     return kept.decode("utf-8", "replace").strip()
 
 
-def _environment() -> dict[str, str]:
-    """Ours without what looks secret: the command may run code that the agent wrote."""
-    return {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in _SECRET)}
+def _environment(*, confined: bool) -> dict[str, str]:
+    """Ours without what looks secret and without our own settings: the command may run code that the agent wrote."""
+    passed = {name: value for name, value in os.environ.items() if not _is_secret(name, value)}
+    return passed | ({"TMPDIR": "/tmp"} if confined else {})  # noqa: S108 - inside, it is the command's own
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return any(word in name.upper() for word in _SECRET) or _LOGIN.search(value) is not None
 
 
 def _die_with_parent() -> Callable[[], None]:

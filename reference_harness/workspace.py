@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reference_harness.errors import ToolFault
 from reference_harness.paths import is_inside, resolve, touches
+
+if TYPE_CHECKING:
+    from reference_harness.session import Session
 
 # Not `except OSError` alone: a NUL in a path is a ValueError.
 UNUSABLE = (OSError, ValueError)
@@ -58,6 +61,11 @@ class Workspace:
         with suppress(ValueError):
             return str(path.relative_to(os.path.realpath(self.folder)))
         return str(path)
+
+
+def of(session: Session, folder: str) -> Workspace:
+    """What programs and file tools of the session may know of it, in this folder."""
+    return Workspace(folder, session.protected, lambda: session.settings.policy.sandbox, session.workflow.last)
 
 
 def open_file(path: Path, shown: str) -> BinaryIO:

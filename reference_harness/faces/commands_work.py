@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
 
 
 def find(harness: Harness, given: str) -> str:
-    """The id that a whole id, its beginning, or `last` stands for: the last one that a person began. Raises UsageFault."""
+    """The id that a whole id, its beginning, or `last`, begun by a person, stands for. Raises UsageFault."""
     ids = harness.store.sessions()
     if given == "last" and (own := next((id_ for id_ in reversed(ids) if _is_own(harness, id_)), "")):
         return own

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from client import Life, allow
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import UsageFault
+from reference_harness import UsageFault, sandbox
 
 JUDGE = "You judge whether work is done"
 
@@ -32,8 +34,8 @@ def story_of(harness_of, tmp_path, model, *verifiers, **config):
 
 
 def test_a_command_that_ends_well_is_evidence(house, tmp_path, scripted, run):
-    (tmp_path / "test_it.py").write_text("def test_it():\n    assert 1 + 2 == 3\n")
-    command = f"command: {sys.executable} -m pytest -q -p no:cacheprovider test_it.py"
+    (tmp_path / "check.sh").write_text("test $((1 + 2)) = 3 && echo 1 passed\n")
+    command = "command: sh check.sh"
     stop, ended, verified = run(story_of(house, tmp_path, scripted(reply(text("done"))), command))
     assert (stop.reason, ended.reason) == ("end_turn", "end_turn")
     assert verified[command].passed and verified["journal"].passed
@@ -43,14 +45,59 @@ def test_a_command_that_ends_well_is_evidence(house, tmp_path, scripted, run):
 
 def test_a_run_that_fails_one_is_not_done(house, tmp_path, scripted, run, monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-secret-canary")
-    (tmp_path / "bad.py").write_text("import os, sys; print(sorted(os.environ)); sys.exit(3)\n")
-    command = f"command: {sys.executable} bad.py"
+    monkeypatch.setenv("HARNESS_ROLE", "a-setting-of-ours")
+    monkeypatch.setenv("DATABASE", "postgresql://me:canary@host/db")
+    monkeypatch.setenv("PLAIN", "it stays")
+    command = "command: sh -c 'env; exit 3'"
     stop, ended, verified = run(story_of(house, tmp_path, scripted(reply(text("done"))), command))
     assert (stop.reason, ended.reason) == ("unverified", "unverified")
     assert command in stop.note
     assert not verified[command].passed
-    assert "ended with 3" in verified[command].evidence
-    assert "SOME_API_KEY" not in verified[command].evidence, "no secret reaches what may be the agent's own code"
+    evidence = verified[command].evidence
+    assert "ended with 3" in evidence and "PLAIN=it stays" in evidence
+    assert not [name for name in ("canary", "HARNESS_ROLE") if name in evidence], (
+        "no secret and none of our settings reaches what may be the agent's own code"
+    )
+
+
+@pytest.fixture
+def policy(tmp_path, monkeypatch):
+    def write(words: str) -> None:
+        (tmp_path / "policy.toml").write_text(words)
+        monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "policy.toml"))
+
+    return write
+
+
+CONFINED = pytest.mark.skipif(sandbox.program() is None, reason="there is no bubblewrap here that works")
+
+
+@pytest.mark.parametrize("use", [pytest.param("auto", marks=CONFINED), "off"])
+def test_a_command_is_confined_as_the_shell_is_and_the_evidence_says_so(use, house, tmp_path, scripted, run, policy):
+    policy(f'[sandbox]\nuse = "{use}"\n')
+    work = tmp_path / "work"
+    work.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connect = f"(: > /dev/tcp/127.0.0.1/{listener.getsockname()[1]}) && echo reached"
+        (work / "check.sh").write_text(f"echo x > inside; echo x > ../outside; {connect}; true\n")
+        command = "command: bash check.sh"
+        _, _, verified = run(story_of(house, work, scripted(reply(text("done"))), command))
+    confined, evidence = use == "auto", verified[command].evidence
+    assert verified[command].passed and (work / "inside").exists()
+    assert (tmp_path / "outside").exists() is not confined
+    assert ("\nreached" in f"\n{evidence}") is not confined
+    assert ("in the sandbox" in evidence, "not sandboxed" in evidence) == (confined, not confined)
+
+
+def test_a_command_does_not_run_unconfined_where_a_sandbox_is_required(
+    house, tmp_path, scripted, run, monkeypatch, policy
+):
+    monkeypatch.setattr(sandbox, "program", lambda _wanted="": None)
+    policy('[sandbox]\nuse = "required"\n')
+    command = "command: touch here"
+    stop, _, verified = run(story_of(house, tmp_path, scripted(reply(text("done"))), command))
+    assert (stop.reason, (tmp_path / "here").exists()) == ("unverified", False)
+    assert "a sandbox is required" in verified[command].evidence
 
 
 def test_what_cannot_run_or_does_not_end_has_failed(house, tmp_path, scripted, run, monkeypatch):
@@ -60,7 +107,7 @@ def test_what_cannot_run_or_does_not_end_has_failed(house, tmp_path, scripted, r
     model = scripted(reply(text("done")))
     stop, _, verified = run(story_of(house, tmp_path, model, "command: no-such-program-here", "command: sleep 30"))
     assert stop.reason == "unverified"
-    assert "could not be started" in verified["command: no-such-program-here"].evidence
+    assert "No such file" in verified["command: no-such-program-here"].evidence
     assert "did not end within" in verified["command: sleep 30"].evidence
 
 
@@ -111,27 +158,36 @@ def lives(pid: str) -> bool:
         return False
 
 
-def test_a_verifiers_command_dies_with_the_harness(tmp_path, tools, scripted, run):
-    (tmp_path / "slow.py").write_text(
-        "import os, sys, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
-    )
+@pytest.mark.parametrize("use", [pytest.param("auto", marks=CONFINED), "off"])
+def test_a_verifiers_command_dies_with_the_harness(use, tmp_path, tools, scripted, run):
+    mark = f"6{os.getpid()}"  # seconds that nothing else sleeps
+    (tmp_path / "slow.sh").write_text(f"echo here > here; exec sleep {mark}\n")
 
     async def story():
-        async with Life(tmp_path, scripted(reply(text("done"))), allow) as life:
-            session = await life.open(tools, tmp_path, verifiers=[f"command: {sys.executable} slow.py"])
+        async with Life(tmp_path, scripted(reply(text("done"))), allow, HARNESS_SANDBOX=use) as life:
+            session = await life.open(tools, tmp_path, verifiers=["command: sh slow.sh"])
             turn = asyncio.ensure_future(life.say(session, "go"))
-            path = tmp_path / "pid"
             async with asyncio.timeout(10):
-                while not path.exists() or not path.read_text():
+                while not (tmp_path / "here").exists() or not sleeping(mark):
                     await asyncio.sleep(0.01)
-            pid = path.read_text()
+            (command,) = sleeping(mark)
             await life.kill()
             await asyncio.gather(turn, return_exceptions=True)
             async with asyncio.timeout(5):
-                while lives(pid):
+                while lives(command):
                     await asyncio.sleep(0.01)
 
     run(story())
+
+
+def sleeping(word: str) -> list[str]:
+    """Processes with this word of a command line, as seen from here."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if word in path.read_bytes().decode("utf-8", "replace").split("\0"):
+                found.append(path.parent.name)
+    return sorted(found, key=int)
 
 
 @pytest.mark.parametrize("given", [["pytest"], ["command:"], ["command: 'open"], [""]])
