@@ -12,17 +12,8 @@ from typing import Any
 import msgspec
 
 from reference_harness import (
-    blackbox,
-    builtin,
-    compaction,
-    connections,
-    ending,
-    handlers,
-    loop,
-    verifiers,
-    waits,
-    workspace,
-)
+    blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits, workspace,
+)  # fmt: skip
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
