@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ class Harness:
         session = Session(id_, self.store, self.store.lease(id_), self.model, retries)
         session.client = client or session.client
         try:
-            session.journal.note(Opened(cwd, self.model.name, type=agent_type), session.checked(settings))
+            session.journal.note(Opened(_absolute(cwd), self.model.name, type=agent_type), session.checked(settings))
         except BaseException:
             session.let_go()
             raise
@@ -160,3 +161,8 @@ class Harness:
         telemetry.flush()
         if self._model is not None:
             await self._model.close()
+
+
+def _absolute(cwd: str) -> str:
+    """The folder, wherever the next life begins; links in it stay."""
+    return os.path.abspath(cwd) if cwd else ""  # noqa: PTH100 - resolve would follow them

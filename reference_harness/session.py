@@ -11,9 +11,7 @@ from typing import Any
 
 import msgspec
 
-from reference_harness import (
-    blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits, workspace,
-)  # fmt: skip
+from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
@@ -54,6 +52,7 @@ from reference_harness.turn import Turn
 from reference_harness.verification import Watch
 from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, STILL_WAITING, TIMED_OUT
 from reference_harness.workflow import CallView, Workflow
+from reference_harness.workspace import of as workspace_of
 
 
 class Session:
@@ -122,7 +121,7 @@ class Session:
     def spawn(self, id_: str) -> Session:
         """A child session on this one's tools, not yet opened."""
         child = Session(id_, self.store, self.store.lease(id_), self.model, self.retries)
-        child.parent, child.registry = self, self.registry
+        child.parent, child.registry, child.protected = self, self.registry, self.protected
         child.journal.follow(Upward(child, self))
         child.connections = self.connections | {source.name: source for source in self._own_sources(child)}
         return child
@@ -329,7 +328,7 @@ class Session:
 
     def _own_sources(self, session: Session) -> list[ToolSource]:
         """The sources that are the harness's own, for this session or a child of it."""
-        return [builtin.source(workspace.of(session, self.settings.cwd or "/")), Agents(session)]
+        return [builtin.source(workspace_of(session, self.settings.cwd or "/")), Agents(session)]
 
     def assemble_pool(self) -> None:
         """Build the pool anew and note it with the reasons."""

@@ -110,3 +110,20 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_opened(
         await harness.close()
 
     run(story())
+
+
+def test_a_session_keeps_its_folder_wherever_its_next_life_begins(house, tmp_path, scripted, run, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def story():
+        harness = house(scripted(reply(text("done"))))
+        session = await harness.new_session("work")
+        await harness.close()
+        monkeypatch.chdir("/")
+        harness = house(scripted(reply(text("done"))))
+        session, _ = await harness.load_session(session.id)
+        assert session.settings.cwd == str(tmp_path / "work")
+        await harness.close()
+
+    run(story())
