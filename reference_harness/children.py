@@ -122,6 +122,7 @@ def begin(parent: Session, kind: AgentType, call: str = "") -> Session:
                     depth=settings.depth + 1)  # fmt: skip
     inherited = Inherited(_tools(parent, kind), tuple(_standing(parent)))
     child.journal.note(opened, Configured(config), inherited)
+    child.kind = kind
     child.inherit_rules(parent)
     child.instructions, notes = instructions.load(settings.cwd, kind.instructions())
     child.journal.note(*notes)
@@ -171,16 +172,16 @@ def _standing(parent: Session) -> Iterable[Decision]:
 def pool_for(session: Session, pool: Pool) -> Pool:
     """The pool without what the session's agent type, its parent, or its place in the tree does not give it."""
     settings = session.settings
+    if session.kind is not None:
+        pool = narrow(pool, session.kind.refuses)
     if settings.only is not None:
         pool = narrow(pool, _only(settings.only))
-    elif settings.type:
-        pool = narrow(pool, agents.find(settings.type).refuses)
     return narrow(pool, _no_children) if _at_last_level(session) else pool
 
 
 def _only(names: Iterable[str]) -> Callable[[ToolInfo], str]:
     known = set(names)
-    return lambda tool: "" if tool.name in known else "not of this agent's type, or not in its parent's pool"
+    return lambda tool: "" if tool.name in known else "not in its parent's pool when it began"
 
 
 def _at_last_level(session: Session) -> bool:

@@ -123,8 +123,8 @@ class Harness:
         try:
             more = (self._folder,) if self._folder else ()
             session.load_rules(self._rules, self._grants, protected(*more))
-            kind = session.settings.type
-            told = agents.find(kind).instructions() if kind else ""
+            session.kind = agents.find(session.settings.type) if session.settings.type else None
+            told = session.kind.instructions() if session.kind else ""
             session.instructions, notes = instructions.load(session.settings.cwd, told)
             session.journal.note(*notes, *guarded(session))
             await session.connect(servers, self._clients)

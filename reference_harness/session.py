@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
+from reference_harness.agents import AgentType
 from reference_harness.budget import Budget, check_limits
 from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
@@ -75,6 +76,7 @@ class Session:
         self.registry = Registry()
         self.pool: Pool = assemble(self.registry, ())
         self.instructions = ""
+        self.kind: AgentType | None = None  # as it was when this life began
         self.compact_soon = False
         self.rules, self.grants = PolicyFile(), Grants()
         self.renewed = 0  # how often they changed in this life

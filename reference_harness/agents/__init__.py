@@ -10,7 +10,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,13 @@ class AgentType:
     tags: tuple[str, ...] = ()
     mode: str | None = None
     limits: Limits = field(default_factory=Limits)
+    origin: str = ""  # its file, if it is an operator's
+
+    def unmatched(self, tools: Iterable[ToolInfo]) -> tuple[str, ...]:
+        """The patterns of `tools` and `without` that none of these tools fits: a slip, or a source that is not here."""
+        there = tuple(tools)
+        named = (pattern for pattern in (*self.tools, *self.without) if pattern != "*")
+        return tuple(pattern for pattern in named if not any(matches(pattern, tool) for tool in there))
 
     def refuses(self, tool: ToolInfo) -> str:
         """Why agents of this type are not offered the tool; empty if they are."""
@@ -93,8 +100,9 @@ def find(name: str) -> AgentType:
 
 
 def listing() -> list[dict[str, Any]]:
-    """All types as JSON."""
-    return [_json(kind) for kind in load().values()]
+    """All types as JSON. `replaces`: it stands in place of the built-in one of its name."""
+    ours = load(BUILT_IN)
+    return [_json(kind) | {"replaces": bool(kind.origin) and kind.name in ours} for kind in load().values()]
 
 
 def _json(kind: AgentType) -> dict[str, Any]:
@@ -123,7 +131,8 @@ def _found(folder: Path) -> Iterable[tuple[Path, int]]:
 def _parsed(path: Path, _stamp: int) -> AgentType:
     """One file; read again when it has changed."""
     try:
-        return parse(path.stem, path.read_text(encoding="utf-8"))
+        kind = parse(path.stem, path.read_text(encoding="utf-8"))
+        return kind if path.parent == BUILT_IN else replace(kind, origin=str(path))
     except (OSError, ValueError) as wrong:
         raise UsageFault(f"the agent type in {path} cannot be used: {wrong}; mend or remove the file") from wrong
 
@@ -147,7 +156,7 @@ def parse(name: str, text: str) -> AgentType:
 def _split(text: str) -> tuple[str, str]:
     lines = text.lstrip("\ufeff").splitlines()
     if not lines or lines[0].strip() != _FENCE or _FENCE not in (line.strip() for line in lines[1:]):
-        raise ValueError("it must begin with settings in TOML between two lines of +++")
+        raise ValueError("it must begin with settings in TOML between two lines of +++ (not YAML, not ---)")
     end = next(n for n, line in enumerate(lines[1:], 1) if line.strip() == _FENCE)
     prompt = "\n".join(lines[end + 1 :]).strip()
     if not prompt:

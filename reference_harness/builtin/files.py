@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -18,6 +19,7 @@ LINE = 2000  # characters of one line
 ENTRIES = 1000  # of one list
 LARGEST = 20_000_000  # bytes of a file that is edited
 _SNIFF = 8192
+_NUMBERED = re.compile(r"^ *\d+\t", re.MULTILINE)
 _CHUNK = 65536
 
 
@@ -117,6 +119,8 @@ def _near(text: str, old: str) -> str:
         return ": its lines end in CRLF, and those of old do not"
     if " ".join(old.split()) in " ".join(text.split()):
         return " with this white space: read it again, and copy it exactly"
+    if _NUMBERED.match(old) and _NUMBERED.sub("", old) in text:
+        return ": leave out the line numbers, they are not part of it"
     return ": read it again"
 
 

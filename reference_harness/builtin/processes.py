@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 HEAD, TAIL = 20_000, 30_000  # bytes of the output that are kept
 MOST = 64_000_000  # bytes of output after which a program is ended
+MARK = "TOOL_CALL"  # in the environment of what a program starts, by which it is found wherever it went
 LINGER = 0.2  # seconds that output may still come when the program itself has ended
 
 
@@ -56,11 +58,12 @@ async def run(
     Raises OSError if it cannot be started.
     """
     read, write = os.pipe()
+    mark = secrets.token_hex(16)
     with os.fdopen(read, "rb", buffering=0) as output:
         try:
             process = await asyncio.create_subprocess_exec(
-                *argv, cwd=folder, env=dict(env), stdin=asyncio.subprocess.DEVNULL, stdout=write, stderr=write,
-                start_new_session=True,
+                *argv, cwd=folder, env={**env, MARK: mark}, stdin=asyncio.subprocess.DEVNULL, stdout=write,
+                stderr=write, start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(write)
@@ -72,7 +75,7 @@ async def run(
         except TimeoutError:
             stopped = f"it did not end within {seconds:g} seconds"
         finally:
-            kill_group(process.pid)
+            left = kill_all(process.pid, mark, gone=process.returncode is not None) or left
             if transport is not None:
                 transport.close()
             code = await process.wait()
@@ -110,7 +113,51 @@ async def _drain(output: asyncio.StreamReader, kept: Kept, most: int) -> None:
         kept.add(piece)
 
 
-def kill_group(pid: int) -> None:
-    """Kill a program and all that it started and that did not leave its group."""
+def kill_all(pid: int, mark: str, *, gone: bool) -> bool:
+    """Kill a program and all that it started. True = some of that ran on outside its group. `gone`: it has ended.
+
+    What left the group is found by its ancestors or its mark. Only a sandbox holds what shed both.
+    """
+    alive = _alive()
+    strays = {each for each in alive if _marked(each, mark)} | (set() if gone else _below(pid, alive))
+    strays = {each for each in strays if alive[each][1] != pid}
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+    killed: set[int] = set()
+    while new := (strays | {each for each in _alive() if _marked(each, mark)}) - killed:  # one may just have forked
+        for each in new:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(each, signal.SIGKILL)
+        killed |= new
+    return bool(strays)
+
+
+def _alive() -> dict[int, tuple[int, int]]:
+    """Parent and group of each process; nothing where there is no /proc."""
+    found = {}
+    with suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):  # noqa: PTH208 - strings in, strings out
+            if name.isdigit() and (fields := _read(name, "stat").rpartition(b")")[2].split()) and fields[0] != b"Z":
+                found[int(name)] = int(fields[1]), int(fields[2])
+    return found
+
+
+def _below(pid: int, alive: Mapping[int, tuple[int, int]]) -> set[int]:
+    """The descendants of a process."""
+    found, last = {pid}, 0
+    while len(found) > last:
+        last = len(found)
+        found |= {each for each, (parent, _) in alive.items() if parent in found}
+    return found - {pid}
+
+
+def _marked(pid: int, mark: str) -> bool:
+    return f"{MARK}={mark}".encode() in _read(pid, "environ")
+
+
+def _read(pid: object, what: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{what}", "rb") as file:  # noqa: PTH123 - one of thousands
+            return file.read()
+    except OSError:  # it has ended, or is another user's
+        return b""

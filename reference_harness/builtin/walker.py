@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ JUNK = frozenset({
     ".pytest_cache", ".ruff_cache", ".hypothesis", ".gradle", ".terraform",
 })  # fmt: skip
 LARGEST = 20_000_000  # bytes of a file that is searched
+FEW = 30  # names that are told of what was passed over
 LINE = 400  # characters of a line that is shown
 
 
@@ -55,7 +57,7 @@ def _piece(piece: str) -> str:
     fixed = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     if piece in fixed:
         return fixed[piece]
-    if piece.startswith("["):
+    if piece.startswith("[") and piece.endswith("]") and len(piece) > 2:  # one that does not end is a letter
         return piece.replace("[!", "[^", 1).replace("\\", "\\\\")
     if piece.startswith("{") and piece.endswith("}"):
         return (
@@ -78,6 +80,9 @@ def grep(job: dict[str, Any], passed: set[str]) -> Iterator[str]:
     for path, below in walk(job, passed):
         if files and not files.match(below):
             continue
+        if _size(path) > LARGEST:
+            passed.add(f"{below} (larger than {LARGEST} bytes)")
+            continue
         text = _text(path)
         if text is None:
             continue
@@ -85,6 +90,15 @@ def grep(job: dict[str, Any], passed: set[str]) -> Iterator[str]:
             yield from _matches(path, text, pattern, job["around"])
         elif pattern.search(text):
             yield path
+
+
+def _size(path: str) -> int:
+    """Bytes of a regular file; 0 of any other."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _text(path: str) -> str | None:
@@ -122,6 +136,10 @@ def _matches(path: str, text: str, pattern: re.Pattern[str], around: int) -> Ite
         found = pattern.search(text, after)
 
 
+def _few(names: list[str]) -> list[str]:
+    return names if len(names) <= FEW else [*names[:FEW], f"{len(names) - FEW} more"]
+
+
 def main() -> None:
     """Do one job. A pattern that is none is told, with exit code 2."""
     job = json.loads(sys.argv[1])
@@ -133,7 +151,7 @@ def main() -> None:
         sys.stdout.write(f"the pattern cannot be used: {error}")
         sys.exit(2)
     if passed:
-        sys.stdout.buffer.write(b"\0" + ", ".join(sorted(passed)).encode())
+        sys.stdout.buffer.write(b"\0" + ", ".join(_few(sorted(passed))).encode("utf-8", "replace"))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
         session = await harness.new_session(
             options.cwd(), options.servers(given.mcp), options.config(given), agent_type=given.agent
         )
+        options.tell_unmatched(session)
         rows = _rows(session, given)
         await harness.close()
     return [row for row in rows if not given.offered or row["offered"] == "yes"]
@@ -124,6 +125,7 @@ def _agents(given: argparse.Namespace) -> int:
         output.json_lines(rows)
         return 0
     for row in rows:
+        row["from"] = (row["origin"] or "built in") + (", in place of the built-in one" if row["replaces"] else "")
         row |= {name: ", ".join(map(str, row[name])) for name in row if isinstance(row[name], (list, tuple))}
-    output.table(rows, ("name", "risks", "description"), "no agent types")
+    output.table(rows, ("name", "risks", "from", "description"), "no agent types")
     return 0

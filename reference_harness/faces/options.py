@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
 from reference_harness.mcp_tools import Server
+
+if TYPE_CHECKING:
+    from reference_harness.session import Session
 
 LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
     "turns": (int, "model requests"), "tokens": (int, "tokens"), "calls": (int, "tool calls"),
@@ -55,6 +59,13 @@ def add_session(parser: argparse.ArgumentParser) -> None:
 def add_agent(parser: argparse.ArgumentParser) -> None:
     """--agent: a new session is of a type from its beginning, and stays of it."""
     parser.add_argument("--agent", default="", metavar="TYPE", help="as an agent of this type: `harness agents`")
+
+
+def tell_unmatched(session: Session) -> None:
+    """Tell on stderr what the session's agent type names and no tool is called."""
+    kind = session.kind
+    if kind and (patterns := kind.unmatched(session.registry.tools())):
+        sys.stderr.write(f"harness: no tool here is what the agent type {kind.name} names: {', '.join(patterns)}\n")
 
 
 def servers(given: Iterable[str]) -> list[Server]:

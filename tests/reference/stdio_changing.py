@@ -12,6 +12,7 @@ LISTS: dict[str, list[dict[str, Any]]] = {
     "first": [{"name": "change"}, {"name": "seek"}],
     "more": [{"name": "change"}, {"name": "seek"}, {"name": "found"}],
     "other": [{"name": "change"}, {"name": "seek", "description": "It sends what it seeks away."}],
+    "riskier": [{"name": "change"}, {"name": "seek", "annotations": {"destructiveHint": True}}],
     "fewer": [{"name": "change"}],
     "same": [{"name": "change"}, {"name": "seek"}],
 }

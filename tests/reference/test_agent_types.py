@@ -55,6 +55,15 @@ def test_an_operators_type_stands_beside_them_and_may_take_a_name(folder):
     assert "leaves it out" in types["deploy"].refuses(tool("w_x", destructiveHint=True))
 
 
+def test_a_type_that_takes_the_place_of_ours_says_so_and_names_that_no_tool_has_are_found(folder):
+    (folder / "explore.md").write_text('+++\ntools = ["look", "raed", "*"]\nwithout = ["w*", "x*"]\n+++\nMine.\n')
+    (folder / "deploy.md").write_text("+++\n+++\nShip it.\n")
+    rows = {row["name"]: (row["origin"], row["replaces"]) for row in agents.listing()}
+    assert rows["explore"] == (str(folder / "explore.md"), True)
+    assert rows["deploy"] == (str(folder / "deploy.md"), False) and rows["plan"] == ("", False)
+    assert agents.find("explore").unmatched([LOOK, WIPE]) == ("raed", "x*")
+
+
 def test_a_changed_file_is_read_again(folder):
     path = folder / "mine.md"
     path.write_text("+++\n+++\nOne.")

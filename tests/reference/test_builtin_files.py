@@ -202,6 +202,28 @@ def test_a_glob_cannot_lead_out_of_its_folder(tree, run, pattern):
     assert run(tree.call("glob", pattern=pattern)).is_error
 
 
+def test_what_is_too_large_to_be_searched_is_told_and_a_bracket_alone_is_a_letter(bench, run):
+    for number in range(40):
+        with (bench.folder / f"big{number:02}").open("wb") as file:
+            file.truncate(20_000_001)  # of no block
+    (bench.folder / "a[b").write_text("line\n")
+
+    async def story():
+        told = await bench.told("grep", pattern="line")
+        assert told.startswith("a[b:1:line\n(left out: big00 (larger than 20000000 bytes), ")
+        assert told.endswith("10 more)")
+        for pattern in ("a[*", "a[b"):
+            assert await bench.told("glob", pattern=pattern) == "a[b"
+
+    run(story())
+
+
+def test_an_edit_with_line_numbers_is_told_so(bench, run):
+    (bench.folder / "f").write_text("one\ntwo\n")
+    told = run(bench.told("edit", path="f", old="     1\tone\n     2\ttwo", new="x"))
+    assert "leave out the line numbers" in told
+
+
 def test_a_pattern_that_never_ends_is_ended(bench, run, monkeypatch):
     monkeypatch.setenv("HARNESS_TOOL_TIMEOUT", "0.6")
     (bench.folder / "f").write_text("a" * 40 + "b\n")

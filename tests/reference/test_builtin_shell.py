@@ -125,6 +125,46 @@ def test_a_cancel_kills_the_whole_group_and_the_call_is_in_doubt(both, run):
     assert gone(f"sleep\0{mark}")
 
 
+AWAY = [
+    "setsid sleep {mark} </dev/null >/dev/null 2>&1 &",
+    "(setsid sh -c 'sleep {mark} & sleep {mark} & exit' </dev/null >/dev/null 2>&1 &);",
+    "unset TOOL_CALL; setsid sleep {mark} >/dev/null 2>&1 &",
+]
+
+
+@pytest.mark.parametrize("away", AWAY, ids=["session", "twice", "unmarked"])
+@pytest.mark.parametrize("way", ["timeout", "cancel", "end"])
+def test_what_makes_itself_a_daemon_is_ended_with_the_call(both, run, away, way):
+    if (way, away) == ("end", AWAY[-1]) and os.environ.get("HARNESS_SANDBOX") == "off":
+        pytest.skip("without a sandbox, what sheds its mark outlives its parent")
+    mark = f"30{os.getpid()}{AWAY.index(away)}{len(way)}"
+    command = away.format(mark=mark) + (" echo done; sleep 0.3" if way == "end" else " sleep 60")
+
+    async def story():
+        call = asyncio.ensure_future(both.call("shell", command=command, seconds=1 if way == "timeout" else 30))
+        while not running(f"sleep\0{mark}"):
+            assert not call.done()
+            await asyncio.sleep(0.01)
+        if way == "cancel":
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        elif way == "end":
+            assert (await call).text.startswith("done\n")
+        else:
+            assert "did not end within" in (await call).text
+
+    run(story())
+    assert gone(f"sleep\0{mark}")
+
+
+def test_what_was_left_running_elsewhere_is_told(bench, run, monkeypatch):
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")
+    told = run(bench.told("shell", command="setsid sleep 20 >/dev/null 2>&1 & sleep 0.2"))
+    assert "what it had left running was stopped" in told
+    assert "left running" not in run(bench.told("shell", command="sleep 0.1 >/dev/null 2>&1 & wait"))
+
+
 def test_nothing_of_our_environment_that_could_be_secret_is_seen(both, run, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary")
     monkeypatch.setenv("BASH_ENV", "/nowhere")

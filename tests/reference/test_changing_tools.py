@@ -80,6 +80,27 @@ def test_what_changes_under_a_child_changes_for_its_parent(bench, run):
     run(story())
 
 
+def test_a_child_loses_a_tool_that_became_what_its_type_may_not_have(bench, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "harness.toml"))
+    (tmp_path / "harness.toml").write_text("")
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "reader.md").write_text('+++\nrisks = ["read_only"]\n+++\nRead.\n')
+    child = ("agent", {"type": "reader", "prompt": "change"})
+
+    async def story():
+        session, _, harness = await bench.session(
+            [child], [("change", {"to": "riskier"})], [("seek", {})], sources=[CHANGING], allow=ALLOWED
+        )
+        await session.prompt("go")
+        id_ = records(harness, session.id, "childstarted")[0].session
+        left_out = dict(records(harness, id_, "poolassembled")[-1].left_out)
+        assert left_out["seek"] == "the agent type reader has no destructive tools"
+        assert "seek" in session.pool.tools
+        await harness.close()
+
+    run(story())
+
+
 def test_a_tool_that_is_gone_is_not_offered_and_its_name_stays_its_servers(bench, run):
     async def story():
         session, _, harness = await told(bench, "fewer", [("seek", {})], [("change", {"to": "more"})], [("found", {})])

@@ -252,6 +252,17 @@ def test_a_tool_that_could_not_be_taken_up_is_listed_with_its_reason(tmp_path, s
     assert {row["source"] for row in rows} == {"other"}
 
 
+def test_an_operators_agent_type_is_listed_with_its_file_and_a_name_that_no_tool_has_is_told(tmp_path, scripted):
+    own = tmp_path / ".config" / "reference-harness" / "agents"
+    own.mkdir(parents=True)
+    (own / "plan.md").write_text('+++\ntools = ["raed"]\n+++\nMine.\n')
+    model = scripted(reply(text("done")))
+    assert f"{own / 'plan.md'}, in place of the built-in one" in harness(tmp_path, model, "agents").stdout
+    for command in (["tools"], ["run", "go"]):
+        told = harness(tmp_path, model, *command, "--agent", "plan")
+        assert told.returncode == 0 and "no tool here is what the agent type plan names: raed" in told.stderr
+
+
 def test_a_session_is_of_the_agent_type_that_the_command_names(tmp_path, scripted):
     model = scripted(reply(text("done")))
     ran = harness(tmp_path, model, "run", "go", "--agent", "explore")

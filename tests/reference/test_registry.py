@@ -277,6 +277,29 @@ def test_a_call_of_what_is_left_out_is_refused_on_the_audit_trail(bench, run):
     run(story())
 
 
+def test_a_type_whose_file_breaks_meanwhile_holds_as_it_was_until_the_session_is_loaded_again(
+    bench, run, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "harness.toml"))
+    (tmp_path / "harness.toml").write_text("")
+    own = tmp_path / "agents" / "mine.md"
+    own.parent.mkdir()
+    own.write_text('+++\ntools = ["read", "write"]\n+++\nMine.\n')
+
+    async def story():
+        harness = Harness(bench.state, ScriptedModel([]))
+        session = await harness.new_session(str(bench.folder), agent_type="mine")
+        own.write_text("+++\nbroken\n+++\n")
+        session.configure({"exclude": ["write"]})
+        assert set(session.pool.tools) == {"read"}
+        await session.close()
+        with pytest.raises(UsageFault, match=r"mine\.md cannot be used"):
+            await harness.load_session(session.id)
+        await harness.close()
+
+    run(story())
+
+
 def test_a_child_works_in_its_parents_workspace_with_a_list_of_its_own(bench, run):
     (bench.folder / "a").write_text("hello")
     inside = [("read", {"path": "a"}), ("read", {"path": str(bench.state / "x")}), ("todo", {})]
