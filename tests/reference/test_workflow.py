@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from client import Life, allow, results
@@ -263,7 +265,7 @@ def test_a_cancel_ends_the_turn_wherever_it_is(where, house, tmp_path, tools, sc
     model = scripted(*steps, reply(text("done")), summary=(reply(text("short"), stall=10, cut=2),))
     config = {"compaction": {"at": 5000, "keep_last": 1}} if where == "summary" else {}
     if where == "verifier":
-        config["verifiers"] = ["command: sleep 60"]
+        config["verifiers"] = [f"command: {SLEEPS}"]
 
     async def story():
         harness = house(model)
@@ -294,8 +296,6 @@ def test_a_cancel_ends_the_turn_wherever_it_is(where, house, tmp_path, tools, sc
         assert not session.workflow.open_calls()
         await harness.close()
         assert sound(harness)
-        import os
-
         assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and sleeping(pid)], "its process is gone"
 
     run(story())
@@ -310,18 +310,14 @@ def here(where, session, model, tools, reached) -> bool:
         return len(model.requests) == 1
     if where == "summary":
         return len(model.summaries) == 1
-    import os
-
     return any(pid.isdigit() and sleeping(pid) for pid in os.listdir("/proc"))
+
+
+SLEEPS = f"sleep 60.{os.getpid()}"  # of this test alone; in the sandbox it is no child of ours
 
 
 def sleeping(pid: str) -> bool:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as command, open(f"/proc/{pid}/stat") as stat:
-            import os
-
-            return (
-                command.read() == b"sleep\x0060\x00" and int(stat.read().rpartition(")")[2].split()[1]) == os.getpid()
-            )
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == SLEEPS.replace(" ", "\0").encode() + b"\0"
     except OSError:
         return False
