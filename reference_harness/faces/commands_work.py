@@ -141,12 +141,8 @@ def news(record: AnyRecord) -> list[str]:
 
 def _raise_limits(session: Session, given: argparse.Namespace) -> None:
     added = {name: more for name in options.LIMITS if (more := getattr(given, f"add_{name}", None))}
-    if not added:
-        return
-    limits, spent = session.limits, session.budget
-    now = {name: getattr(limits, name) for name in added}
-    raised = {name: (getattr(spent, name) if now[name] is None else now[name]) + more for name, more in added.items()}
-    session.configure({"limits": raised})
+    if added:
+        session.add_limits(added)
 
 
 async def _turn(session: Session, prompt: str | None, client: JsonStream | Terminal) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
     "turns": (int, "model requests"), "tokens": (int, "tokens"), "calls": (int, "tool calls"),
     "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
+    "repeats": (int, "equal calls in a row"), "children": (int, "child agents"), "depth": (int, "levels of them"),
 }  # fmt: skip
 RULES = ("allow", "ask", "deny", "exclude", "enable")
 

@@ -18,9 +18,11 @@ from scripted import call, reply, text
 from test_faces import HERE, harness
 from workbench import NAMES
 
-from reference_harness import events, log
+from reference_harness import Answer, events, log
 from reference_harness.faces import when
 from reference_harness.faces.cli import parser
+from reference_harness.handlers import Coordinator
+from reference_harness.stores import SQLiteStore
 
 
 def source(tmp_path):
@@ -110,6 +112,28 @@ def test_output_json_has_its_end_also_where_no_turn_could_begin(tmp_path, script
     refused = harness(tmp_path, scripted(reply(text("x"))), "resume", "no-such-session", "--output", "json")
     assert refused.returncode == 2
     assert [(line["event"], line["reason"]) for line in json_of(refused)] == [("ended", "error")]
+
+
+def test_last_is_the_last_session_that_a_person_began(tmp_path, scripted):
+    model = scripted(reply(text("Hello.")), reply(text("Again.")))
+    assert harness(tmp_path, model, "run", "go").returncode == 0
+    with Coordinator(SQLiteStore(tmp_path / "state"), ["clerk"], lambda *_: Answer("deny")):
+        pass
+    on = harness(tmp_path, model, "resume", "last", "and now?")
+    assert (on.returncode, on.stdout) == (0, "Again.\n"), on.stderr
+
+
+@pytest.mark.parametrize(("limit", "given"), [("turns", 1), ("calls", 1), ("repeats", 1), ("tokens", 30_000)])
+def test_what_the_stop_recommends_is_an_option_that_goes_on(tmp_path, scripted, limit, given):
+    big = {"input_tokens": 29_000, "output_tokens": 5}
+    model = scripted(reply(call("t1", "look", nonce="a"), usage=big), reply(call("t2", "look", nonce="a"), usage=big),
+                     reply(text("Done.")))  # fmt: skip
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), f"--{limit}", str(given))
+    assert ran.returncode == 4, ran.stderr
+    (option,) = {word for word in ran.stderr.split() if word.startswith("--add-")}
+    assert option == f"--add-{limit}"
+    on = harness(tmp_path, model, "resume", "last", option, "500000", "--mcp", source(tmp_path))
+    assert (on.returncode, on.stdout) == (0, "Done.\n"), on.stderr
 
 
 def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, scripted):
