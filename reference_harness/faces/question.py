@@ -27,11 +27,11 @@ def choices(question: Question) -> dict[str, tuple[str, Answer]]:
     """
     found = {
         "y": ("[y]es, once", Answer("allow", who="terminal")),
-        "s": ("this [s]ession", Answer("allow", scope="session", who="terminal")),
-        "a": ("[a]lways in this workspace", Answer("allow", scope="always", who="terminal")),
+        "s": ("[s]ession", Answer("allow", scope="session", who="terminal")),
+        "a": ("[a]lways", Answer("allow", scope="always", who="terminal")),
         "n": ("[n]o", Answer("deny", who="terminal")),
-        "N": ("[N]ever in this session", Answer("deny", scope="session", who="terminal")),
-        "D": ("[D]eny always in this workspace", Answer("deny", scope="always", who="terminal")),
+        "N": ("[N]o, session", Answer("deny", scope="session", who="terminal")),
+        "D": ("[D]eny always", Answer("deny", scope="always", who="terminal")),
     }
     left_out = ("" if question.may_stand else "sa") + ("" if question.refusals else "ND")
     return {key: value for key, value in found.items() if key not in left_out}
