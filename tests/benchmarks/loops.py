@@ -55,8 +55,18 @@ def _whole(block: dict[str, Any], stop: str) -> bytes:
          "stop_sequence": None, "usage": {"input_tokens": 100, "output_tokens": 40}})  # fmt: skip
 
 
+def _response(item: dict[str, Any]) -> bytes:
+    """A whole answer of OpenAI's Responses API."""
+    usage = {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 40,
+             "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 140}  # fmt: skip
+    return msgspec.json.encode(
+        {"id": "resp_1", "object": "response", "created_at": 0, "status": "completed", "model": MODEL, "error": None,
+         "incomplete_details": None, "instructions": None, "metadata": {}, "output": [item], "usage": usage,
+         "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "temperature": 1.0, "top_p": 1.0})  # fmt: skip
+
+
 class Answers:
-    """The four bodies, built once: only the id of the call is put in."""
+    """The bodies, built once: only the id of the call is put in."""
 
     def __init__(self, deltas: int) -> None:
         size = max(1, len(ANSWER) // deltas)
@@ -71,13 +81,20 @@ class Answers:
             _whole(call | {"input": {"thing": "x"}}, "tool_use"),
             _whole({"type": "text", "text": ANSWER}, "end_turn"),
         )
+        said = [{"type": "output_text", "text": ANSWER, "annotations": []}]
+        self.responses = (
+            _response({"type": "function_call", "id": "fc_1", "call_id": "call_%08d", "name": "look",
+                       "arguments": '{"thing":"x"}', "status": "completed"}),
+            _response({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": said}),
+        )  # fmt: skip
         self.calls = 0
 
     def to(self, body: bytes) -> bytes:
         """The HTTP response to a request: a call after a prompt, text after a result."""
         streamed = b'"stream":true' in body
-        done = body.rfind(b'"tool_result"') > body.rfind(b"prompt-")
-        answer = (self.stream if streamed else self.whole)[done]
+        openai = body.startswith(b"POST /responses ")
+        done = max(body.rfind(b'"tool_result"'), body.rfind(b'"function_call_output"')) > body.rfind(b"prompt-")
+        answer = (self.responses if openai else self.stream if streamed else self.whole)[done]
         if not done:
             self.calls += 1
             answer = answer % self.calls

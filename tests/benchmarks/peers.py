@@ -2,7 +2,7 @@
 
 Reads lines `TURNS`, answers each with the processor milliseconds a turn took in a new session. Each asks the model its
 own default way (pydantic-ai streams, the others do not) and keeps the session in memory; `agno-sqlite` and
-`langgraph-sqlite` keep it in a file.
+`langgraph-sqlite` keep it in a file. openai-agents speaks another dialect: `openai-bare` is the bare loop of its SDK.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PEERS = {
     "agno-sqlite": ["agno==3.1.10", "anthropic==2.13.0", "sqlalchemy[asyncio]"],
     "agent-framework": ["agent-framework-core==1.23.0", "agent-framework-anthropic==1.0.0b261022"],
 }  # fmt: skip
+PEERS["openai-bare"] = PEERS["openai-agents"] = ["openai-agents==0.24.0", "openai==3.57.0"]
 _KEPT: list[Any] = []
 
 
@@ -110,6 +111,48 @@ async def agent_framework(url: str, _folder: Path) -> Turn:
 
     async def turn(prompt: str) -> None:
         await agent.run(prompt, session=session)
+
+    return turn
+
+
+async def openai_agents(url: str, _folder: Path) -> Turn:
+    from agents import Agent, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
+    from openai import AsyncOpenAI
+
+    set_tracing_disabled(disabled=True)
+    client = AsyncOpenAI(base_url=url, api_key="k", max_retries=0)
+    agent = Agent(
+        "careful", instructions=SYSTEM, tools=[function_tool(look)], model=OpenAIResponsesModel(MODEL, client)
+    )
+    history: list[Any] = []
+
+    async def turn(prompt: str) -> None:
+        done = await Runner.run(agent, [*history, {"role": "user", "content": prompt}])
+        history[:] = done.to_input_list()
+
+    return turn
+
+
+async def openai_bare(url: str, _folder: Path) -> Turn:
+    import json
+
+    from openai import AsyncOpenAI
+
+    client = AsyncOpenAI(base_url=url, api_key="k", max_retries=0)
+    schema = {"type": "object", "properties": {"thing": {"type": "string"}}, "required": ["thing"]}
+    tool: Any = {"type": "function", "name": "look", "description": look.__doc__, "parameters": schema}
+    items: list[Any] = []
+
+    async def turn(prompt: str) -> None:
+        items.append({"role": "user", "content": prompt})
+        while True:
+            reply = await client.responses.create(model=MODEL, instructions=SYSTEM, input=items, tools=[tool])
+            items.extend(item.model_dump(exclude_none=True) for item in reply.output)
+            calls = [item for item in reply.output if item.type == "function_call"]
+            if not calls:
+                return
+            items.extend({"type": "function_call_output", "call_id": each.call_id,
+                          "output": look(**json.loads(each.arguments))} for each in calls)  # fmt: skip
 
     return turn
 
