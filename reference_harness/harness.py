@@ -18,7 +18,7 @@ from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
 from reference_harness.model import Model
 from reference_harness.paths import protected, state_folder
-from reference_harness.policy import PolicyFile
+from reference_harness.policy import Policy, PolicyFile
 from reference_harness.records import Entry, Opened, Resumed
 from reference_harness.retries import Retries
 from reference_harness.session import Session
@@ -30,7 +30,16 @@ from reference_harness.stores.protocol import has, unknown
 class Harness:
     """Opens and loads sessions over one store and one model. Nothing is opened before it is needed."""
 
-    def __init__(self, folder: Path | None = None, model: Model | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        model: Model | None = None,
+        store: Store | None = None,
+        *,
+        standing_servers: bool = True,
+    ) -> None:
+        """`standing_servers`: whether sessions are connected to the servers of the operator's file, too."""
+        self._standing = standing_servers
         self._folder = folder
         self._model = model
         self._store = store
@@ -63,7 +72,7 @@ class Harness:
     ) -> Session:
         """Begin a session, of an agent type if one is named. A client that is given here sees it from its beginning."""
         rules = self._rules.now()
-        settings, standing = defaults.config(rules, config), defaults.servers(rules)
+        settings, standing = defaults.config(rules, config), self._servers(rules)
         if agent_type:
             settings = children.under(settings, agents.find(agent_type))
         retries, id_ = Retries.from_environment(), secrets.token_hex(16)
@@ -92,7 +101,7 @@ class Harness:
         if not has(self.store, id_):
             raise unknown(id_)
         rules = self._rules.now()
-        standing = defaults.servers(rules)
+        standing = self._servers(rules)
         lease = self.store.lease(id_)
         try:
             entries = self.store.read(id_)
@@ -112,6 +121,9 @@ class Harness:
             session.journal.note(settings)
         await self._start(session, (*standing, *servers))
         return session, entries
+
+    def _servers(self, rules: Policy) -> Sequence[Server]:
+        return defaults.servers(rules) if self._standing else ()
 
     async def _let_go(self, id_: str) -> None:
         if id_ in self.sessions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from dataclasses import asdict
 
 from reference_harness import defaults, policy
@@ -26,10 +27,15 @@ def guardrails(given: argparse.Namespace) -> int:
         return 1 if off else 0
     rows = [{"": "ok" if f.held else "OFF", "guardrail": f.guardrail, "what was seen": f.seen} for f in findings]
     output.table(rows, ("", "guardrail", "what was seen"), "")
-    print(f"\n{len(findings) - len(off)} of {len(findings)} guardrails hold.")  # noqa: T201 - a command prints
+    print(f"\n{len(findings) - len(off)} of {len(findings)} guardrails hold.{_where()}")  # noqa: T201 - a command prints
     for finding in off:
         print(f"OFF: {finding.guardrail}\n     {finding.seen}")  # noqa: T201 - a command prints
     return 1 if off else 0
+
+
+def _where() -> str:
+    """What the reader should know of the store: no probe writes into the one that sessions are kept in."""
+    return " Their journals were SQLite, not the store in HARNESS_STORE." if os.environ.get("HARNESS_STORE") else ""
 
 
 async def _played(config: Config, only: str) -> list[Finding]:

@@ -7,7 +7,7 @@ from reference_harness.model import Reply
 from reference_harness.pool import matches
 from reference_harness.registry import DESTRUCTIVE, MUTATING, UNKNOWN
 from reference_harness.samples import named_by
-from reference_harness.scripted import Step, say
+from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.words import CUT, CUT_BY_LENGTH, REFUSAL
 
 WIPE = ("probe_destructive", {"what": "x"})
@@ -187,6 +187,16 @@ async def _changed(stage: Stage) -> str:
         await session.prompt("again")
     must(len(stage.ran) == before, "the changed tool ran on the old approval")
     return "asked again" if client.asked else "did not run"
+
+
+@probe("what a rule denies is not offered to the model")
+async def _offered(stage: Stage) -> str:
+    async with stage.session("hello", more={"deny": ["probe_destructive"]}) as session:
+        await session.prompt("go")
+        assert isinstance(session.model, ScriptedModel)  # the stage's own
+        sent = str(session.model.requests)
+    must("probe_destructive" not in sent, "the model was told of it as of a tool it may use")
+    return "the model never hears of it"
 
 
 @probe("a second tool of the same name does not take the place of the first")

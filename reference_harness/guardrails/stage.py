@@ -25,7 +25,7 @@ from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, UNKNOWN
 from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
-from reference_harness.stores import Store
+from reference_harness.stores import SQLiteStore, Store
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,12 @@ class Stage:
         self, *script: Step, more: Mapping[str, Any] | None = None, client: Any = None, resume: str = "",
         sources: Iterable[ToolSource] = (), store: Store | None = None,
     ) -> AsyncIterator[Session]:  # fmt: skip
-        """A session of the live configuration, with `more` on top of it."""
-        harness = Harness(self.folder / "state", ScriptedModel(script), store)
+        """A session of the live configuration, with `more` on top of it.
+
+        Its journal is a file of the stage's own, wherever the operator's sessions are; no server of theirs is called.
+        """
+        state = self.folder / "state"
+        harness = Harness(state, ScriptedModel(script), store or SQLiteStore(state), standing_servers=False)
         tools: list[ToolSource] = [self.tools(), *sources]
         try:
             if resume:
@@ -92,8 +96,8 @@ class Stage:
             await harness.close()
 
     def _merged(self, more: Mapping[str, Any]) -> dict[str, Any]:
-        """The live settings and what the probe adds: lists grow, the rest is replaced."""
-        base: dict[str, Any] = msgspec.to_builtins(self.config)
+        """The live settings and what the probe adds: lists grow, the rest is replaced. No verifiers else."""
+        base: dict[str, Any] = msgspec.to_builtins(self.config) | {"verifiers": []}
         for key, value in more.items():
             base[key] = [*base.get(key, ()), *value] if isinstance(value, (list, tuple)) else value
         return base

@@ -11,7 +11,7 @@ import pytest
 from inside import Watcher, harness, tools
 from test_faces import harness as command
 
-from reference_harness import calls, fingerprint, guardrails, permissions, sandbox, turn
+from reference_harness import calls, fingerprint, guardrails, permissions, sandbox, session, turn, verifiers
 from reference_harness.budget import Budget
 from reference_harness.errors import StoreFault
 from reference_harness.fingerprint import Guards, looser, table
@@ -74,6 +74,10 @@ def keep_running(self, _record, _seq) -> None:
             view.state = "approved"
 
 
+async def passes(*_arguments) -> tuple[bool, str]:
+    return True, "sabotage"
+
+
 FORGETFUL = {**Workflow._TAKES, Resumed: keep_running}
 
 
@@ -84,6 +88,9 @@ FORGETFUL = {**Workflow._TAKES, Resumed: keep_running}
         (turn, "misfit", lambda *_: "", "arguments that do not fit the tool's schema do not reach it"),
         (calls, "CUT_BY_LENGTH", "", "the last call of a reply that hit its length limit does not run"),
         (Budget, "allow_request", lambda *_more, **_named: 1000, "the limit of turns stops the run, and a further prompt does not get past it"),
+        (Budget, "repeated", lambda *_: 0, "the limit of equal calls in a row stops the run"),
+        (verifiers, "_command", passes, "a turn that its verifier fails does not count as done"),
+        (session, "denied", lambda *_: "", "what a rule denies is not offered to the model"),
         (Budget, "calls_left", lambda *_: 99, "the limit of calls stops the run"),
         (permissions, "judge_place", lambda *_, **__: [Finding(Verdict.ALLOW, "sabotage", default=True)], "a file tool neither reads nor writes outside the workspace without an approval"),
         (Workspace, "resolve", lambda workspace, path: Path(resolve(path or ".", workspace.folder)), "no tool of the harness enters its own folders, whoever allows it"),
