@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "claude-sonnet-5"
 _RETRY_STATUS = {408, 409, 429, 500, 502, 503, 504, 529}
+_TO_DO = {
+    401: "see that ANTHROPIC_API_KEY is right",
+    403: "see that this key may use this model",
+    404: "see that HARNESS_MODEL names a model that is there",
+    429: "the provider limits how much this key may ask: try again later",
+    500: "try again later",
+    503: "try again later",
+    529: "the provider is overloaded: try again later",
+}
 _json = msgspec.json.Encoder()
 
 
@@ -108,7 +118,7 @@ class AnthropicModel:
             raise ModelFault(f"the model was silent for {self._stall:g} seconds: try again") from None
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
-            raise ModelFault(f"the connection to the model was lost ({type(cause).__name__})", retryable=True) from None
+            raise self._unreached(cause, isinstance(cause, httpx2.UnsupportedProtocol)) from None
 
     async def count(self, request: Request) -> int:
         """Ask the provider how many tokens would go in."""
@@ -129,18 +139,37 @@ class AnthropicModel:
             raise ModelFault(f"the model did not count the tokens ({type(error).__name__})") from None
 
     def _refused(self, error: Any) -> ModelFault:
-        message = str(error.message).replace(self._key, "(key)")[:500]
+        message = _said(error).replace(self._key, "(key)")[:500]
         retryable = error.status_code in _RETRY_STATUS
         wait = _seconds(error.response.headers.get("retry-after"))
         long = error.status_code == 413 or (error.status_code == 400 and "prompt is too long" in message)
-        told = f"the model answered {error.status_code}: {message}"
+        told = f"the model {self.name} answered {error.status_code}: {message}"
+        if to_do := _TO_DO.get(error.status_code):
+            told += f". What to do: {to_do}"
         return ModelFault(told, retryable=retryable, wait=wait, too_long=long)
+
+    def _unreached(self, cause: BaseException, no_address: bool) -> ModelFault:
+        if no_address:
+            return ModelFault("ANTHROPIC_BASE_URL is no address of a model: it begins with https:// or http://")
+        host = urlsplit(str(self._client().base_url)).hostname
+        told = f"the connection to the model at {host} was lost ({type(cause).__name__})"
+        return ModelFault(f"{told}: see that the network is there and ANTHROPIC_BASE_URL is right", retryable=True)
 
     async def close(self) -> None:
         """Close connections."""
         if self._made is not None:
             await self._made.close()
             self._made = None
+
+
+def _said(error: Any) -> str:
+    """The provider's own words, out of its JSON where there is some."""
+    match error.body:
+        case {"error": {"type": str(kind), "message": str(text)}}:
+            return f"{text} ({kind})"
+        case {"error": {"message": str(text)}}:
+            return text
+    return str(error.message)
 
 
 def _seconds(value: str | None) -> float:

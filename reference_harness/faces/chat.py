@@ -145,6 +145,7 @@ class Conversation:
         except asyncio.CancelledError:
             return  # the second Ctrl-C: the session is closed in good order by who opened it
         except HarnessFault as fault:
+            self._terminal.fresh_line()
             self._terminal.say(f"{fault}\n/continue tries again", "red")
             return
         self._interrupts = min(self._interrupts, 1) if self._session.busy else 0
@@ -152,6 +153,7 @@ class Conversation:
 
     def _tell(self, stop: Stop, before: int) -> None:
         say = self._terminal.say
+        self._terminal.fresh_line()
         if not stop.continued:
             say("there is no interrupted turn to take up", "yellow")
         if calls := outcome(self._session, before):

@@ -24,6 +24,7 @@ from reference_harness.faces import (
 )
 
 GROUPS = (commands_work, commands_list, commands_journal, commands_outside, commands_rules, commands_other)
+_EXTRAS = {"psycopg": "postgres", "opentelemetry": "otel"}  # what is installed for a package; else `reference`
 _START = """\
 first steps:
   harness demo            what it does, shown offline: no key is needed
@@ -40,13 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessFault as fault:
         if os.environ.get("HARNESS_DEBUG"):
             traceback.print_exc()
-        sys.stderr.write(f"harness: {fault}\n")
+        sys.stderr.write("\n".join((f"harness: {fault}", *getattr(fault, "__notes__", ()))) + "\n")
         return 2 if isinstance(fault, UsageFault) else 1
     except BrokenPipeError:  # `harness log | head`
         output.nobody_reads()
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception as bug:  # noqa: BLE001 - a traceback says nothing to who did not write this
+        if os.environ.get("HARNESS_DEBUG"):
+            traceback.print_exc()
+        sys.stderr.write(f"harness: {_unforeseen(bug)}\n")
+        return 1
+
+
+def _unforeseen(bug: Exception) -> str:
+    """What to say of an error that nothing here raises on purpose."""
+    if isinstance(bug, ModuleNotFoundError) and bug.name and not bug.name.startswith("reference_harness"):
+        extra = _EXTRAS.get(bug.name.partition(".")[0], "reference")
+        return f"the package {bug.name} is not installed. Install it:  pip install 'harness-conformance[{extra}]'"
+    return f"{type(bug).__name__}: {bug}. This should not happen; with HARNESS_DEBUG=1 the command shows where it did"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     for parser in (log, audit):
         parser.add_argument("--session", help="its id, the beginning of it, or `last`")
         options.add_span(parser)
-        parser.add_argument("--limit", type=int, help="at most so many")
+        parser.add_argument("--limit", type=options.count, help="at most so many")
         options.add_json(parser)
 
 

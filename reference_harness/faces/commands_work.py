@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reference_harness import blackbox
-from reference_harness.errors import HarnessFault, UsageFault
+from reference_harness.errors import HarnessFault, ModelFault, UsageFault
 from reference_harness.events import Client, Stop
 from reference_harness.faces import options, output
 from reference_harness.faces.output import visible
@@ -150,7 +150,13 @@ async def _turn(session: Session, prompt: str | None, client: JsonStream | Termi
         return _left()
     _stop_on_signals(session)
     before = len(session.workflow.calls)
-    stop = await (session.proceed() if prompt is None else session.prompt(prompt))
+    try:
+        stop = await (session.proceed() if prompt is None else session.prompt(prompt))
+    except ModelFault as fault:
+        fault.add_note(f"to go on where it stopped:  harness resume {session.id}")
+        if isinstance(client, Terminal):
+            client.fresh_line()
+        raise
     if session.client is not client:
         return _left()
     if isinstance(client, JsonStream):

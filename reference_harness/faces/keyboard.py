@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import termios
 from contextlib import suppress
 
 
@@ -21,6 +22,12 @@ class Keyboard:
         with suppress(ValueError, AttributeError):
             return sys.stdin.isatty()
         return False
+
+    def forget(self) -> None:
+        """Drop what was typed before now: it was not said of what is about to be shown."""
+        self._rest = b""
+        with suppress(OSError, ValueError, termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
     async def line(self, prompt: str) -> str | None:
         """The next line, without its end; None at the end of input."""
@@ -59,6 +66,13 @@ class Editor(Keyboard):
         from prompt_toolkit import PromptSession
 
         self._prompt: PromptSession[str] = PromptSession()
+
+    def forget(self) -> None:
+        """Drop it, also what the editor keeps for its next line."""
+        from prompt_toolkit.input.typeahead import clear_typeahead
+
+        super().forget()
+        clear_typeahead(self._prompt.input)
 
     async def line(self, prompt: str) -> str | None:
         """The next line. Ctrl-C becomes the signal that it is elsewhere: who listens to it cancels this."""

@@ -32,6 +32,13 @@ def command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], 
     return made
 
 
+def count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json: one object a line."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -80,8 +87,18 @@ def _server(given: str) -> Server:
         raise UsageFault(f"--mcp {given!r} is not NAME=COMMAND or NAME=URL")
     if target.startswith(("http://", "https://")):
         return Server(name, url=target)
-    command_, *rest = shlex.split(target)
+    command_, *rest = _words(given, target)
     return Server(name, command_, tuple(rest))
+
+
+def _words(given: str, target: str) -> list[str]:
+    try:
+        words = shlex.split(target)
+    except ValueError as bad:
+        raise UsageFault(f"--mcp {given!r} is no command as a shell reads it: {bad}") from None
+    if not words:
+        raise UsageFault(f"--mcp {given!r} names no command")
+    return words
 
 
 def config(given: argparse.Namespace) -> dict[str, Any]:
@@ -93,7 +110,10 @@ def config(given: argparse.Namespace) -> dict[str, Any]:
 
 def cwd() -> str:
     """The workspace: the folder one is in."""
-    return str(Path.cwd())
+    try:
+        return str(Path.cwd())
+    except OSError as gone:
+        raise UsageFault(f"the folder that you are in is gone or closed to you ({gone}): go to another one") from None
 
 
 def need_key() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reference_harness.session import Session
 
 _COLOURS = {"": "0", "dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_WORDS = {"yes": "y", "session": "s", "always": "a", "no": "n", "never": "N", "deny": "D"}
 _SHORT = 100  # characters of a result that are shown
 
 
@@ -79,15 +80,21 @@ class Terminal:
             self.say(text, name)
 
     async def ask(self, question: Question) -> Answer:
-        """Show the whole call and take an answer. No person, no line, or anything unclear is no permission."""
+        """Show the whole call and take an answer. No person, no line, or anything unclear is no permission.
+
+        What was typed before the call was shown is no answer.
+        """
         if not self._keyboard.there:
+            tool = visible(question.call.tool)
+            self.say(f"• {tool} is refused: no terminal to ask at. --allow {tool}, or a rule, lets it run", "yellow")
             return Answer.missing("nobody is at the terminal")
+        self._keyboard.forget()
         self.put(question)
         letters = choices(question)
         said = await self._keyboard.line("  " + " · ".join(words for words, _ in letters.values()) + "  > ")
         if said is None:
             return Answer.missing("the terminal was closed before an answer")
-        made = letters.get(said.strip()[:1] or "n", ("", Answer("deny", who="terminal")))[1]
+        made = letters.get(_WORDS.get(said.strip(), said.strip()), ("", Answer("deny", who="terminal")))[1]
         self.say("  allowed" if made.verdict == "allow" else "  refused", "green" if made.verdict == "allow" else "red")
         return made
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 import pty
@@ -21,7 +23,9 @@ from test_cli import source
 from test_faces import HERE, harness
 
 from reference_harness.events import Question
+from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.question import choices, shown
+from reference_harness.faces.terminal import Terminal
 from reference_harness.records import Call
 from reference_harness.stores import SQLiteStore
 
@@ -161,6 +165,58 @@ def test_an_answer_holds_once_for_the_session_or_for_always_as_it_was_shown(tmp_
     grants.write_text("")
     chat(("wants to run", "N"))
     assert [line.split()[0] for line in (tmp_path / "journal").read_text().splitlines()] == ["wipe"] * 5
+
+
+@pytest.mark.parametrize("editor", [False, True])
+def test_what_was_typed_before_a_question_was_shown_is_no_answer_to_it(tmp_path, scripted, editor):
+    if editor:
+        pytest.importorskip("prompt_toolkit")
+    model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("As you say.")))
+    with closing(Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=editor)) as screen:
+        screen.see("twice leaves")
+        time.sleep(0.5 if editor else 0)
+        screen.type("go\ra\ry\r")
+        screen.see("wipe wants to run")
+        screen.see("[y]es, once")
+        screen.see("  >")
+        screen.type("n\r")
+        screen.see("As you say.")
+    assert not (tmp_path / "journal").exists()
+    assert not (tmp_path / ".config" / "reference-harness" / "grants.jsonl").exists()
+
+
+class Says(Keyboard):
+    """A person who says one thing."""
+
+    there = True
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    async def line(self, prompt: str) -> str | None:
+        return self._words
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict", "scope"),
+    [("y", "allow", "once"), (" yes ", "allow", "once"), ("s", "allow", "session"), ("always", "allow", "always"),
+     ("N", "deny", "session"), ("D", "deny", "always"), ("no", "deny", "once"), ("", "deny", "once"), ("Y", "deny", "once"),
+     ("stop", "deny", "once"), ("abort!", "deny", "once"), ("are you sure?", "deny", "once"), ("yes, but not b", "deny", "once")],
+)  # fmt: skip
+def test_only_a_whole_answer_allows(tmp_path, words, verdict, scope):
+    made = asyncio.run(Terminal(str(tmp_path), Says(words), io.StringIO()).ask(question(path="a")))
+    assert (made.verdict, made.scope) == (verdict, scope)
+
+
+def test_a_chat_that_is_piped_ends_its_lines_and_says_what_lets_a_call_run(tmp_path, scripted):
+    model = scripted(
+        reply(text("First.")), reply(text("I will."), call("t1", "wipe", nonce="a")), reply(text("Not then."))
+    )
+    ran = harness(tmp_path, model, "chat", "--mcp", source(tmp_path), stdin="one\ntwo\n")
+    assert (ran.returncode, ran.stdout) == (0, "First.\nI will.Not then.\n")
+    assert "wipe is refused: no terminal to ask at. --allow wipe, or a rule, lets it run" in ran.stderr
+    assert not (tmp_path / "journal").exists()
 
 
 def question(may_stand: bool = True, **arguments) -> Question:
