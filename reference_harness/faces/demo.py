@@ -1,18 +1,20 @@
 """`harness demo`: approval, budget stop, a crash that is one, and resume. Offline; the model follows a script.
 
 Everything else is the real thing: the loop, the permissions, the journal on disk, the tools, and the process that is
-killed. It works in a folder that is removed afterwards.
+killed. It works in a folder that is removed afterwards, apart from the user's policy, grants, store and traces.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reference_harness import audit
@@ -27,6 +29,7 @@ from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.session import Session
 
 _FILES = ("draft.txt", "invoice-2025.txt", "notes.txt")
+_ANSWERS = "The first answer is no, and the file stays; the second is yes, for that one call."
 _PATIENCE = 30.0  # seconds until the child must have had its effect
 
 
@@ -57,6 +60,7 @@ class Demo:
         self._folder = folder
         self._pause = 0.0 if fast else 0.05
         self._actor = Actor(folder, pause=self._pause, ask=ask)
+        self._answers = "No keeps the file, yes deletes it." if ask else _ANSWERS
 
     def tell(self, title: str, text: str) -> None:
         """A heading, and what one is about to see."""
@@ -81,14 +85,13 @@ class Demo:
         """Part 1."""
         self.tell(
             "1. Approval",
-            "Reading runs by itself. Deleting is destructive: you see the whole call and decide.\n"
-            "The first answer is no, and the file stays; the second is yes, for that one call.",
+            "Reading runs by itself. Deleting is destructive: you see the whole call and decide.\n" + self._answers,
         )
         harness = self.harness(
             say(("list_files", {}), words="I will see what is there. ", ids="a"),
             say(("delete_file", {"name": _FILES[1]}), words="I will delete the invoice. ", ids="b"),
-            say(("delete_file", {"name": _FILES[0]}), words="Not the invoice, then: only the draft. ", ids="c"),
-            "Done: the draft is gone, the invoice is where it was.",
+            say(("delete_file", {"name": _FILES[0]}), words="Now the draft. ", ids="c"),
+            "That is all. What was refused is where it was.",
         )
         session = await harness.new_session(str(self._folder), [files(self._folder)])
         self._actor.answers = ["no", "yes"]
@@ -175,12 +178,30 @@ def show(*, fast: bool, ask: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="harness-demo-") as folder:
         for name in _FILES:
             (Path(folder) / name).write_text(f"This is {name}.\n")
-        demo = Demo(Path(folder), fast=fast, ask=ask)
-        asyncio.run(_play(demo))
+        with _apart(Path(folder)):
+            demo = Demo(Path(folder), fast=fast, ask=ask)
+            asyncio.run(_play(demo))
         demo.tell(
             "That was it", "Next:  export ANTHROPIC_API_KEY=...  and  harness chat;   harness verify;   harness --help"
         )
     return 0
+
+
+@contextmanager
+def _apart(folder: Path) -> Iterator[None]:
+    """No rule, server, grant, shared journal or trace of the user's is used or written, nor by the other process."""
+    policy = folder / "config" / "harness.toml"
+    policy.parent.mkdir()
+    policy.touch()
+    before = dict(os.environ)
+    os.environ["HARNESS_CONFIG"] = str(policy)
+    for name in ("HARNESS_STORE", "HARNESS_OTEL"):
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 async def _play(demo: Demo) -> None:

@@ -305,6 +305,30 @@ def test_the_demo_shows_approval_budget_crash_and_resume_offline(tmp_path):
     assert not list(tmp_path.glob("harness-demo-*"))
 
 
+def test_the_demo_uses_and_leaves_nothing_of_the_user_s(tmp_path):
+    config = tmp_path / ".config" / "reference-harness"
+    config.mkdir(parents=True)
+    (config / "harness.toml").write_text('[permissions]\nmode = "plan"\n[[rule]]\ntool = "*"\ndecision = "deny"\n')
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path),
+                   "HARNESS_STORE": "postgresql://127.0.0.1:1/nowhere"}  # fmt: skip
+    ran = subprocess.run([sys.executable, "-m", "reference_harness", "demo", "--fast"], cwd=HERE.parents[1], env=environment,
+                         capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "in the folder now: invoice-2025.txt, notes.txt" in ran.stdout
+
+
+def test_in_the_demo_a_person_s_own_answers_hold_and_none_is_kept(tmp_path):
+    with closing(Screen(tmp_path, "", "demo", "--fast", "--ask", editor=False)) as screen:
+        screen.see("No keeps the file, yes deletes it.")
+        screen.see("name  invoice-2025.txt")
+        screen.see("  >")
+        screen.type("a\r")
+        screen.see("in the folder now: notes.txt")
+        screen.see("That was it", 60)
+        assert screen.end() == 0
+    assert not (tmp_path / ".config").exists()
+
+
 def test_what_a_call_waits_for_is_handed_in_in_the_chat(tmp_path, scripted):
     model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("It is there.")))
     screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=False)
