@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,8 @@ class HarnessAgent:
     ) -> schema.NewSessionResponse:
         """Open a session."""
         with _told():
+            if not os.path.isabs(cwd):  # noqa: PTH117 - a string is what comes
+                raise UsageFault(f"the cwd {cwd[:200]!r} is no absolute path: give the whole path of the workspace")
             session = await self.harness.new_session(cwd, _servers(mcp_servers), _config(conformance))
         self._attach(session)
         return schema.NewSessionResponse(session_id=session.id, field_meta=_failures(session))

@@ -75,6 +75,9 @@ def test_a_cancel_and_wrong_use_have_their_answers(tmp_path, tools, scripted, ru
                 await agent.prompt(prompt=words("x"), session_id="nobody-knows")
             with pytest.raises(RequestError, match="no session has"):
                 await agent.load_session(cwd=str(tmp_path), session_id="0" * 32, mcp_servers=[])
+            with pytest.raises(RequestError, match="no absolute path") as wrong:
+                await agent.new_session(cwd="workspace", mcp_servers=[])
+            assert wrong.value.code == -32602
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[http(tools)])).session_id
             turn = asyncio.ensure_future(agent.prompt(prompt=words("go"), session_id=session))
             await asyncio.to_thread(tools.entered.wait, 10)
