@@ -23,7 +23,7 @@ from reference_harness.records import Entry, Opened, Resumed
 from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
-from reference_harness.stores import Store, check_id, open_store
+from reference_harness.stores import SQLiteStore, Store, check_id, open_store
 from reference_harness.stores.protocol import has, unknown
 
 
@@ -49,9 +49,9 @@ class Harness:
 
     @property
     def store(self) -> Store:
-        """The journal of all sessions."""
+        """The journal of all sessions: in the folder that was given, else where the user's sessions are."""
         if self._store is None:
-            self._store = open_store(self._folder or state_folder())
+            self._store = SQLiteStore(self._folder) if self._folder else open_store(state_folder())
         return self._store
 
     @property

@@ -327,6 +327,7 @@ def test_with_sessions_in_a_shared_store_it_proves_and_writes_nothing_there(tmp_
     assert (proved.returncode, "Their journals were SQLite" in proved.stdout) == (0, True), (
         proved.stdout + proved.stderr
     )
+    assert run("tools", "--json").returncode == 0
     assert run("sessions", "--json").stdout == before
 
 

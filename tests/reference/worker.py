@@ -9,11 +9,13 @@ from pathlib import Path
 
 from reference_harness import Harness, Server
 from reference_harness.anthropic_model import AnthropicModel
+from reference_harness.stores import open_store
 
 
 async def main(given: dict[str, str]) -> None:
     model = AnthropicModel(base_url=given["model"], api_key="k", name="claude-sonnet-5", stall_timeout=5.0)
-    harness = Harness(Path(given["state"]), model)
+    state = Path(given["state"])
+    harness = Harness(state, model, open_store(state))
     server = Server("canary", url=given["tools"])
     if "session" in given:
         session, _ = await harness.load_session(given["session"], [server])
