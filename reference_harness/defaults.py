@@ -14,7 +14,7 @@
     [mcp.tickets]                          # streamable HTTP
     url = "https://tickets.example/mcp"
     headers = { Authorization = "$TICKETS" }   # $NAME is read from the environment when a session begins
-    trusted = false                        # what it says of its tools' risk is not believed
+    trusted = true                         # what it says of its tools' risk is believed; without it, all of them ask
 
 What is not understood is an error, and nothing is opened.
 """
@@ -42,7 +42,7 @@ class _Given(msgspec.Struct, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     url: str = ""
     headers: dict[str, str] = {}
-    trusted: bool = True
+    trusted: bool = False
 
 
 def config(policy: Policy, given: Any = None) -> Config:

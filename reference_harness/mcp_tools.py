@@ -26,7 +26,10 @@ MAX_PAGES = 50
 
 @dataclass(frozen=True)
 class Server:
-    """How to reach one MCP server: stdio (`command`, `args`, `env`) or streamable HTTP (`url`, `headers`)."""
+    """How to reach one MCP server: stdio (`command`, `args`, `env`) or streamable HTTP (`url`, `headers`).
+
+    `trusted`: the operator believes what it says of its tools. Else a tool that it calls harmless is asked about, too.
+    """
 
     name: str
     command: str = ""
@@ -34,7 +37,7 @@ class Server:
     env: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    trusted: bool = True
+    trusted: bool = False
 
     @property
     def source(self) -> Source:

@@ -247,7 +247,7 @@ def _servers(given: list[Any] | None) -> list[Server]:
     servers = []
     for one in given or []:
         mark = (one.field_meta or {}).get("conformance") or {}
-        trusted = mark.get("trusted") is not False
+        trusted = mark.get("trusted") is True
         if isinstance(one, schema.McpServerStdio):
             env = {variable.name: variable.value for variable in one.env}
             servers.append(Server(one.name, one.command, tuple(one.args), env, trusted=trusted))

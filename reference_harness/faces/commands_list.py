@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,9 +96,10 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         harness = Harness(Path(folder), ScriptedModel([]))
         session = await harness.new_session(
-            options.cwd(), options.servers(given.mcp), options.config(given), agent_type=given.agent
+            options.cwd(), options.servers(given), options.config(given), agent_type=given.agent
         )
         options.tell_unmatched(session)
+        _tell_doubted(session)
         rows = _rows(session, given)
         await harness.close()
     return [row for row in rows if not given.offered or row["offered"] == "yes"]
@@ -106,8 +108,8 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
 def _rows(session: Session, given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [
         {"name": t.name, "source": t.source.name, "risk": t.risk, "idempotent": t.idempotent,
-         "tier": t.source.tier, "tags": t.tags, "needs": t.needs, "paths": t.paths, "description": t.description,
-         "offered": session.pool.reason(t.name) or "yes"}
+         "tier": t.source.tier, "trusted": t.source.trusted, "tags": t.tags, "needs": t.needs, "paths": t.paths,
+         "description": t.description, "offered": session.pool.reason(t.name) or "yes"}
         for t in session.registry.tools(given.risk, given.source, tag=given.tag)
     ]  # fmt: skip
     if given.risk or given.tag:  # what was never taken up has neither
@@ -115,6 +117,16 @@ def _rows(session: Session, given: argparse.Namespace) -> list[dict[str, Any]]:
     gone = [{"name": "", "source": name, "offered": reason} for name, reason in session.lost_sources().items()]
     refused = [{"name": t.name, "source": t.source, "offered": t.reason} for t in session.registry.refused]
     return rows + [row for row in (*refused, *gone) if given.source in (None, row["source"])]
+
+
+def _tell_doubted(session: Session) -> None:
+    """Say why tools of a server ask that call themselves harmless, and how that is changed."""
+    doubted = sorted({tool.source.name for tool in session.registry.tools() if not tool.source.trusted})
+    if doubted:
+        sys.stderr.write(
+            f"harness: what {', '.join(doubted)} says of its tools' risk is not believed, so all of them ask: "
+            "--trust NAME, or `trusted = true` under [mcp.NAME] in harness.toml, believes it\n"
+        )
 
 
 def _agents(given: argparse.Namespace) -> int:

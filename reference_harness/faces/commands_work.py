@@ -98,7 +98,7 @@ async def opened(
     harness: Harness, given: argparse.Namespace, resumed: str | None, client: Client | None = None
 ) -> Session:
     """The session that the options ask for, new or taken up; what is not there or looser now is told on stderr."""
-    sources, config = options.servers(given.mcp), options.config(given)
+    sources, config = options.servers(given), options.config(given)
     id_ = "" if resumed is None else find(harness, resumed)
     options.need_key()
     if not id_:

@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ def add_span(parser: argparse.ArgumentParser) -> None:
 def add_session(parser: argparse.ArgumentParser) -> None:
     """What a session is opened with: tool sources, limits, rules."""
     parser.add_argument("--mcp", action="append", default=[], metavar="NAME=COMMAND|URL", help="a tool source")
+    parser.add_argument("--trust", action="append", default=[], metavar="NAME",
+                        help="believe what this source says of its tools' risk; else all of them ask")  # fmt: skip
     for name, (kind, what) in LIMITS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=f"at most so much: {what}")
     for rule in RULES:
@@ -76,19 +78,25 @@ def tell_unmatched(session: Session) -> None:
         sys.stderr.write(f"harness: no tool here is what the agent type {kind.name} names: {', '.join(patterns)}\n")
 
 
-def servers(given: Iterable[str]) -> list[Server]:
-    """The tool sources of --mcp."""
-    return [_server(one) for one in given]
+def servers(given: argparse.Namespace) -> list[Server]:
+    """The tool sources of --mcp, and which of them --trust believes."""
+    made = [_server(one, given.trust) for one in given.mcp]
+    if unknown := sorted(set(given.trust) - {server.name for server in made}):
+        raise UsageFault(
+            f"--trust {unknown[0]!r} names no source of --mcp; for one of harness.toml, write `trusted = true` under "
+            f"[mcp.{unknown[0]}]"
+        )
+    return made
 
 
-def _server(given: str) -> Server:
+def _server(given: str, trust: Collection[str]) -> Server:
     name, _, target = given.partition("=")
     if not name or not target:
         raise UsageFault(f"--mcp {given!r} is not NAME=COMMAND or NAME=URL")
     if target.startswith(("http://", "https://")):
-        return Server(name, url=target)
+        return Server(name, url=target, trusted=name in trust)
     command_, *rest = _words(given, target)
-    return Server(name, command_, tuple(rest))
+    return Server(name, command_, tuple(rest), trusted=name in trust)
 
 
 def _words(given: str, target: str) -> list[str]:

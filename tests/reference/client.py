@@ -94,8 +94,9 @@ class Life:
             while self.alive():
                 await asyncio.sleep(0.005)
 
-    async def open(self, tools: ToolServer, cwd: Path, **config: Any) -> str:
-        made = await self.agent.new_session(cwd=str(cwd), mcp_servers=[http(tools)], conformance={"config": config})
+    async def open(self, tools: ToolServer, cwd: Path, *, trusted: bool = True, **config: Any) -> str:
+        servers = [http(tools, trusted=trusted)]
+        made = await self.agent.new_session(cwd=str(cwd), mcp_servers=servers, conformance={"config": config})
         return made.session_id
 
     async def load(self, session: str, tools: ToolServer, cwd: Path, **config: Any) -> list[dict[str, Any]]:
@@ -116,8 +117,9 @@ class Life:
         await self.gone()
 
 
-def http(tools: ToolServer) -> Any:
-    return schema.HttpMcpServer(type="http", name="canary", url=tools.url, headers=[])
+def http(tools: ToolServer, *, trusted: bool = True) -> Any:
+    meta = {"conformance": {"trusted": True}} if trusted else None
+    return schema.HttpMcpServer(type="http", name="canary", url=tools.url, headers=[], field_meta=meta)
 
 
 def results(request: dict[str, Any]) -> dict[str, str]:

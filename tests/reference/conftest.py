@@ -65,7 +65,7 @@ def house(tmp_path: Path, tools: ToolServer) -> Callable[..., Any]:
     def make(model: ScriptedModel, name: str = "claude-sonnet-5") -> Any:
         client = AnthropicModel(base_url=model.url, api_key="sk-canary-key", name=name, stall_timeout=5.0)
         harness = Harness(tmp_path / "state", client)
-        harness.server = Server("canary", url=tools.url)  # type: ignore[attr-defined]
+        harness.server = Server("canary", url=tools.url, trusted=True)  # type: ignore[attr-defined]
         return harness
 
     return make

@@ -29,13 +29,18 @@ def source(tmp_path):
     return f"canary={sys.executable} {HERE / 'stdio_tools.py'} {tmp_path / 'journal'}"
 
 
+def mcp(tmp_path):
+    """The options for a server that is believed when it says that a tool only reads."""
+    return ["--mcp", source(tmp_path), "--trust", "canary"]
+
+
 def json_of(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def test_output_json_is_the_stream_with_one_end(tmp_path, scripted):
     model = scripted(reply(text("Looking. "), call("t1", "look", nonce="a")), reply(text("Done.")))
-    lines = json_of(harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--output", "json"))
+    lines = json_of(harness(tmp_path, model, "run", "go", *mcp(tmp_path), "--output", "json"))
     validator = jsonschema.Draft202012Validator(events.schema())
     assert [list(validator.iter_errors(line)) for line in lines] == [[]] * len(lines)
     assert [line["event"] for line in lines].count("ended") == 1
@@ -128,21 +133,21 @@ def test_what_the_stop_recommends_is_an_option_that_goes_on(tmp_path, scripted, 
     big = {"input_tokens": 29_000, "output_tokens": 5}
     model = scripted(reply(call("t1", "look", nonce="a"), usage=big), reply(call("t2", "look", nonce="a"), usage=big),
                      reply(text("Done.")))  # fmt: skip
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), f"--{limit}", str(given))
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path), f"--{limit}", str(given))
     assert ran.returncode == 4, ran.stderr
     (option,) = {word for word in ran.stderr.split() if word.startswith("--add-")}
     assert option == f"--add-{limit}"
-    on = harness(tmp_path, model, "resume", "last", option, "500000", "--mcp", source(tmp_path))
+    on = harness(tmp_path, model, "resume", "last", option, "500000", *mcp(tmp_path))
     assert (on.returncode, on.stdout) == (0, "Done.\n"), on.stderr
 
 
 def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, scripted):
     model = scripted(reply(call("t1", "look", nonce="a")), reply(call("t2", "look", nonce="b")), reply(text("Done.")))
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--turns", "1")
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path), "--turns", "1")
     assert ran.returncode == 4
     assert "--add-turns N" in ran.stderr
     assert len(model.requests) == 1
-    on = harness(tmp_path, model, "resume", "last", "--add-turns", "10", "--mcp", source(tmp_path))
+    on = harness(tmp_path, model, "resume", "last", "--add-turns", "10", *mcp(tmp_path))
     assert (on.returncode, on.stdout) == (0, "Done.\n")
     assert "11 requests" in on.stderr
     again = harness(tmp_path, model, "resume", "last")
@@ -157,7 +162,7 @@ def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, script
 
 def test_what_a_run_waits_for_is_handed_in_from_outside(tmp_path, scripted):
     model = scripted(reply(call("t1", "outside", nonce="ticket 1")), reply(text("It is there.")))
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path))
     assert (ran.returncode, "ticket 1' RESULT" in ran.stderr) == (5, True)
     wrong = harness(tmp_path, model, "deliver", "last", "ticket 2", "x")
     assert (wrong.returncode, "waits under ticket 1" in wrong.stderr) == (2, True)
@@ -171,14 +176,14 @@ def test_what_a_run_waits_for_is_handed_in_from_outside(tmp_path, scripted):
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):
     model = scripted(*[reply(call(f"t{n}", "look", nonce=str(n))) for n in range(4)], reply(text("Done.")))
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--turns", "5")
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path), "--turns", "5")
     assert (ran.returncode, ran.stdout) == (0, "Done.\n")
     assert "of 5 turns are used up" in ran.stderr
 
 
 def test_the_report_of_a_run_names_the_calls_that_did_not_work(tmp_path, scripted):
     model = scripted(reply(call("t1", "wipe", nonce="a"), call("t2", "none", nonce="a")), reply(text("Done.")))
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path))
     assert "refused: wipe; failed: none" in ran.stderr
 
 
@@ -203,7 +208,7 @@ def test_that_a_session_is_unknown_is_said_before_a_key_is_asked_for(tmp_path, c
 
 def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_path, scripted):
     model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("Done.")))
-    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    harness(tmp_path, model, "run", "go", *mcp(tmp_path))
     decisions = json_of(harness(tmp_path, model, "log", "--kind", "decision", "--since", "2h", "--json"))
     assert [row["decision"]["verdict"] for row in decisions] == ["deny"]
     assert json_of(harness(tmp_path, model, "log", "--until", "1h", "--json")) == []
@@ -220,7 +225,7 @@ def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_pa
 
 def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_path, scripted):
     model = scripted(reply(call("t1", "look", nonce="a")), reply(text("Done.")))
-    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    harness(tmp_path, model, "run", "go", *mcp(tmp_path))
     with sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None) as raw:
         raw.execute("UPDATE journal SET at = at + 1 WHERE kind = 'finished'")
         before = raw.execute("SELECT * FROM journal").fetchall()
@@ -252,7 +257,7 @@ def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
 
 def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, scripted):
     model = scripted(reply(text("x")))
-    rows = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--exclude", "wipe", "--json"))
+    rows = json_of(harness(tmp_path, model, "tools", *mcp(tmp_path), "--exclude", "wipe", "--json"))
     assert {row["name"]: row["offered"] for row in rows}["wipe"].startswith("left out by the operator")
     fetch = next(row for row in rows if row["name"] == "fetch")
     assert fetch["offered"] == "off by default: --enable fetch, or `enable` under [tools] in the policy"
@@ -262,7 +267,7 @@ def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, script
     assert (
         next(r["offered"] for r in typed if r["name"] == "shell") == "the agent type explore has no destructive tools"
     )
-    only = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--risk", "read_only", "--json"))
+    only = json_of(harness(tmp_path, model, "tools", *mcp(tmp_path), "--risk", "read_only", "--json"))
     assert {row["risk"] for row in only} == {"read_only"}
     assert len(json_of(harness(tmp_path, model, "agents", "--json"))) >= 6
     assert "no sessions yet" in harness(tmp_path, model, "sessions").stderr
@@ -270,10 +275,31 @@ def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, script
 
 
 def test_a_tool_that_could_not_be_taken_up_is_listed_with_its_reason(tmp_path, scripted):
-    mcp = ["--mcp", source(tmp_path), "--mcp", source(tmp_path).replace("canary", "other", 1)]
-    rows = json_of(harness(tmp_path, scripted(reply(text("x"))), "tools", *mcp, "--source", "other", "--json"))
+    both = [*mcp(tmp_path), "--mcp", source(tmp_path).replace("canary", "other", 1)]
+    rows = json_of(harness(tmp_path, scripted(reply(text("x"))), "tools", *both, "--source", "other", "--json"))
     assert {"name": "look", "source": "other", "offered": "duplicate name: canary has it, other is refused"} in rows
     assert {row["source"] for row in rows} == {"other"}
+
+
+def test_a_server_is_believed_only_where_the_operator_says_so(tmp_path, scripted):
+    model = scripted(
+        *[reply(call(f"t{n}", "look", nonce=str(n))) if n % 2 else reply(text("Done.")) for n in range(1, 9)]
+    )
+    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    assert not (tmp_path / "journal").exists(), "its own word that it only reads is no permission"
+    [decided] = json_of(harness(tmp_path, model, "audit", "--json"))
+    assert (decided["decision"], decided["rule"]) == ("deny", "tier:destructive")
+    listed = harness(tmp_path, model, "tools", "--mcp", source(tmp_path))
+    assert "what canary says of its tools' risk is not believed" in listed.stderr
+    assert "not believed" not in harness(tmp_path, model, "tools", *mcp(tmp_path)).stderr
+
+    harness(tmp_path, model, "run", "go", *mcp(tmp_path))
+    assert (tmp_path / "journal").read_text() == "look 3\n"
+
+    wrong = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--trust", "canery")
+    assert wrong.returncode == 2
+    assert "names no source of --mcp" in wrong.stderr
+    assert "[mcp.canery]" in wrong.stderr
 
 
 def test_an_operators_agent_type_is_listed_with_its_file_and_a_name_that_no_tool_has_is_told(tmp_path, scripted):

@@ -78,10 +78,10 @@ def test_every_session_is_connected_to_the_operators_servers_also_when_it_is_tak
 def test_a_secret_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("TICKETS", "Bearer x")
     given = (
-        '[mcp.tickets]\nurl = "https://tickets.example/mcp"\nheaders = { Authorization = "$TICKETS" }\ntrusted = false'
+        '[mcp.tickets]\nurl = "https://tickets.example/mcp"\nheaders = { Authorization = "$TICKETS" }\ntrusted = true'
     )
     (server,) = defaults.servers(policy.parse(given, "here"))
-    assert (server.name, server.headers, server.trusted) == ("tickets", {"Authorization": "Bearer x"}, False)
+    assert (server.name, server.headers, server.trusted) == ("tickets", {"Authorization": "Bearer x"}, True)
 
 
 @pytest.mark.parametrize(("body", "said"), [

@@ -29,7 +29,7 @@ def test_run_resume_audit_log_and_verify(tmp_path, scripted):
     model = scripted(reply(text("Looking. "), call("t1", "look", nonce="a"), call("t2", "wipe", nonce="b")),
                      reply(text("Done.")))  # fmt: skip
     source = f"canary={sys.executable} {HERE / 'stdio_tools.py'} {tmp_path / 'journal'}"
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source)
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source, "--trust", "canary")
     assert (ran.returncode, ran.stdout) == (0, "Looking. Done.\n")
     assert (tmp_path / "journal").read_text() == "look a\n", "nobody at the terminal is no permission"
     session = json.loads(harness(tmp_path, model, "sessions", "--json").stdout)["session"]

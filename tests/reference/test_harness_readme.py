@@ -85,4 +85,4 @@ def test_the_operators_file_gives_a_session_what_it_says(operators_file):
     begun = defaults.config(operators_file)
     assert (begun.limits.turns, begun.compaction.at, begun.verifiers) == (40, 100_000, ("command: pytest -q",))
     (server,) = defaults.servers(operators_file)
-    assert (server.name, server.headers["Authorization"], server.trusted) == ("tickets", "Bearer x", False)
+    assert (server.name, server.headers["Authorization"], server.trusted) == ("tickets", "Bearer x", True)

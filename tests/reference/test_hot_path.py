@@ -68,7 +68,7 @@ def test_a_turn_with_a_tool_takes_four_commits(tmp_path, tools, scripted, run):
 
     async def story():
         harness = Harness(tmp_path, Watched(model.url))
-        session = await harness.new_session("/", [Server("canary", url=tools.url)])
+        session = await harness.new_session("/", [Server("canary", url=tools.url, trusted=True)])
         for _ in range(3):
             seen = commits(harness.store)
             await session.prompt("look")
@@ -108,7 +108,7 @@ def test_each_barrier_of_a_turn_is_durable_before_what_it_announces(kind, reques
     async def story():
         nonlocal id_
         harness = Harness(tmp_path, Looking(model.url), store)
-        session = await harness.new_session("/", [Server("canary", url=tools.url)])
+        session = await harness.new_session("/", [Server("canary", url=tools.url, trusted=True)])
         id_, session.client = session.id, Asked()
         run_tool = session.run_tool
 
@@ -157,7 +157,7 @@ def test_no_turn_encodes_more_than_its_own_part(tmp_path, tools, scripted, run, 
         watched = Watched(model.url)
         harness = Harness(tmp_path, watched)
         session = await harness.new_session(
-            "/", [Server("canary", url=tools.url)], {"limits": {"turns": 1000}, "exclude": ["builtin__*"]}
+            "/", [Server("canary", url=tools.url, trusted=True)], {"limits": {"turns": 1000}, "exclude": ["builtin__*"]}
         )
         for _ in range(40):
             encoded[0], rendered[0] = 0, 0

@@ -28,6 +28,18 @@ def test_read_only_runs_unasked_and_everything_else_asks(tmp_path, tools, script
     run(story())
 
 
+def test_a_server_that_the_client_does_not_call_trusted_is_not_believed(tmp_path, tools, scripted, run):
+    model = scripted(reply(call("t1", "look", nonce="x")), reply(text("done")))
+
+    async def story():
+        async with Life(tmp_path, model, refuse) as life:
+            await life.say(await life.open(tools, tmp_path, trusted=False), "go")
+            assert [a.field_meta["conformance"]["tool"] for a in life.recorder.asked] == ["look"]
+        assert tools.journal == []
+
+    run(story())
+
+
 def test_in_a_batch_exactly_the_approved_calls_run(tmp_path, tools, scripted, run):
     calls = [call(f"t{i}", "wipe", nonce=str(i)) for i in range(4)]
     model = scripted(reply(*calls), reply(text("done")))

@@ -271,7 +271,7 @@ def config(tmp_path, monkeypatch):
 async def turn(tmp_path, tools, model, person, folder="work", session=None):
     (tmp_path / folder).mkdir(exist_ok=True)
     harness = Harness(None, AnthropicModel(base_url=model.url, api_key="k", name="claude-sonnet-5", stall_timeout=2.0))
-    servers = [Server("canary", url=tools.url)]
+    servers = [Server("canary", url=tools.url, trusted=True)]
     if session:
         made, _ = await harness.load_session(session, servers)
     else:

@@ -62,7 +62,7 @@ def test_a_session_of_every_format_goes_on(golden, tools, scripted, run, monkeyp
 
     async def go_on() -> None:
         harness = Harness(golden)
-        session, _ = await harness.load_session(GOLDEN, [Server("canary", url=tools.url)])
+        session, _ = await harness.load_session(GOLDEN, [Server("canary", url=tools.url, trusted=True)])
         assert [(c.call.id, c.state) for c in session.unfinished_calls()] == [
             ("c6", "awaiting_approval"),
             ("c7", "planned"),

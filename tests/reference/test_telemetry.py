@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from scripted import call, reply, text
-from test_cli import source
+from test_cli import mcp
 from test_faces import HERE
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -44,7 +44,7 @@ def receiver():
 def run(tmp_path, model, **more):
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state"),
                    "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "sk-canary-key"} | more  # fmt: skip
-    return subprocess.run([sys.executable, "-m", "reference_harness", "run", "secret prompt", "--mcp", source(tmp_path)],
+    return subprocess.run([sys.executable, "-m", "reference_harness", "run", "secret prompt", *mcp(tmp_path)],
                           cwd=HERE.parents[1], env=environment, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from scripted import call, reply, text
-from test_cli import source
+from test_cli import mcp
 from test_faces import HERE, harness
 
 from reference_harness.events import Question
@@ -97,7 +97,7 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
         reply(text("I will wipe. "), call("t1", "wipe", nonce="the\nwhole call \x1b[2J")),
         reply(text("It is wiped.")), reply(call("t2", "mystery", nonce="b")), reply(text("Never seen.")),
     )  # fmt: skip
-    screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=editor)
+    screen = Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=editor)
     try:
         screen.see("twice leaves")
         time.sleep(0.5 if editor else 0)
@@ -139,7 +139,7 @@ def test_an_answer_holds_once_for_the_session_or_for_always_as_it_was_shown(tmp_
     grants = tmp_path / ".config" / "reference-harness" / "grants.jsonl"
 
     def chat(*dialogue: tuple[str, str]) -> None:
-        screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=False)
+        screen = Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False)
         try:
             screen.see("twice leaves")
             for seen, typed in dialogue:
@@ -172,7 +172,7 @@ def test_what_was_typed_before_a_question_was_shown_is_no_answer_to_it(tmp_path,
     if editor:
         pytest.importorskip("prompt_toolkit")
     model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("As you say.")))
-    with closing(Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=editor)) as screen:
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=editor)) as screen:
         screen.see("twice leaves")
         time.sleep(0.5 if editor else 0)
         screen.type("go\ra\ry\r")
@@ -213,7 +213,7 @@ def test_a_chat_that_is_piped_ends_its_lines_and_says_what_lets_a_call_run(tmp_p
     model = scripted(
         reply(text("First.")), reply(text("I will."), call("t1", "wipe", nonce="a")), reply(text("Not then."))
     )
-    ran = harness(tmp_path, model, "chat", "--mcp", source(tmp_path), stdin="one\ntwo\n")
+    ran = harness(tmp_path, model, "chat", *mcp(tmp_path), stdin="one\ntwo\n")
     assert (ran.returncode, ran.stdout) == (0, "First.\nI will.Not then.\n")
     assert "wipe is refused: no terminal to ask at. --allow wipe, or a rule, lets it run" in ran.stderr
     assert not (tmp_path / "journal").exists()
@@ -235,7 +235,7 @@ def test_a_person_at_one_terminal_answers_for_a_worker_in_another_process(tmp_pa
     with closing(Screen(tmp_path, model.url, "coordinate", "one", "two", editor=False)) as lead:
         lead.see(" answers")
         (id_,) = SQLiteStore(tmp_path / "state").sessions()
-        who = ("--handler", f"coordinator:{id_}", "--worker", "two", "--mcp", source(tmp_path))
+        who = ("--handler", f"coordinator:{id_}", "--worker", "two", *mcp(tmp_path))
         with closing(Screen(tmp_path, model.url, "run", "go", *who, editor=False)) as worker:
             for typed in ("y", "n"):
                 lead.see("asked by  two (main)", 30)
@@ -331,7 +331,7 @@ def test_in_the_demo_a_person_s_own_answers_hold_and_none_is_kept(tmp_path):
 
 def test_what_a_call_waits_for_is_handed_in_in_the_chat(tmp_path, scripted):
     model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("It is there.")))
-    screen = Screen(tmp_path, model.url, "chat", "--mcp", source(tmp_path), editor=False)
+    screen = Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False)
     try:
         screen.see("> ")
         screen.type("go\r")

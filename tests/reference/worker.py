@@ -16,7 +16,7 @@ async def main(given: dict[str, str]) -> None:
     model = AnthropicModel(base_url=given["model"], api_key="k", name="claude-sonnet-5", stall_timeout=5.0)
     state = Path(given["state"])
     harness = Harness(state, model, open_store(state))
-    server = Server("canary", url=given["tools"])
+    server = Server("canary", url=given["tools"], trusted=True)
     if "session" in given:
         session, _ = await harness.load_session(given["session"], [server])
     else:

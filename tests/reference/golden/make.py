@@ -60,7 +60,7 @@ async def live(step: str, folder: Path, tools: str) -> None:
 
     module.secrets.token_hex = lambda _n: ID
     harness = Harness(folder)
-    servers = [Server("canary", url=tools)]
+    servers = [Server("canary", url=tools, trusted=True)]
     config = {"limits": {"turns": 50}, "deny": ["nothing*"], "compaction": {"keep_last": 2}}
     if step == STEPS[0]:
         session = await harness.new_session("/tmp", servers, config)  # noqa: S108 - a folder that is everywhere
