@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from reference_harness import sandbox
+from reference_harness import policy, sandbox
+from reference_harness.children import STRICTNESS
 from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
 from reference_harness.scripted import Step
 
@@ -34,7 +35,8 @@ async def _own(stage: Stage) -> str:
         [("write", {"path": str(kept), "content": "x"}), ("read", {"path": str(kept)})],
         [("shell", {"command": f"echo x > {kept}"}), ("grep", {"pattern": "kept", "path": str(kept.parent)})],
     ]
-    more = {"allow": ["*"], "mode": "bypass"}
+    loosest = max(policy.load().modes, key=lambda mode: STRICTNESS[mode])
+    more = {"allow": ["*"], "mode": loosest}
     async with stage.session(*script, more=more, client=Approver("allow")) as session:
         await session.prompt("go")
         must(kept.read_text() == "kept", "a tool wrote among the harness's own files")
@@ -49,7 +51,10 @@ async def _confined(stage: Stage) -> str:
         connect = f"(: > /dev/tcp/127.0.0.1/{listener.getsockname()[1]}) && echo reached"
         command = f"echo x > {outside}; {connect}; echo x > inside"
         async with stage.session([("shell", {"command": command})], client=Approver("allow")) as session:
-            if sandbox.program(session.settings.policy.sandbox) is None:
+            wanted = session.settings.policy.sandbox
+            if sandbox.program(wanted) is None:
+                off = "it is switched off, by [sandbox] `use` in the policy or by HARNESS_SANDBOX"
+                must(sandbox.choice(wanted) != "off", off)
                 return "there is no sandbox here, and every question about the shell says so"
             await session.prompt("go")
             must(not outside.exists(), "a command wrote outside the workspace")

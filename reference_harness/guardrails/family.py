@@ -1,0 +1,119 @@
+"""Agents that start others: a child has no more power than its parent, in number, depth, spending, rules and name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reference_harness import agents, children
+from reference_harness.agents import AgentType
+from reference_harness.guardrails.stage import Approver, Stage, must, probe
+from reference_harness.records import Opened
+from reference_harness.registry import READ_ONLY
+from reference_harness.scripted import ScriptedModel, Step
+from reference_harness.session import Session
+from reference_harness.stores import SQLiteStore
+
+ANY = AgentType("probe", "Do what you are told.")
+WIPE: Step = [("probe_destructive", {"what": "x"})]
+CHANGE: Step = [("probe_mutating", {"what": "x"})]
+DENY_X = '[[rule]]\ndecision = "deny"\ntool = "probe_*"\narguments = {what = "x"}\n'
+MANY = 60  # agents, or levels of them, that nobody needs
+
+
+async def _child(stage: Stage, *script: Step, kind: AgentType = ANY, client: Any = None, **more: Any) -> str:
+    """Let a child of a session work through a script. How it ended."""
+    async with stage.session(*script, more=more, client=client) as session:
+        await session.prompt("Begin.")  # takes the first step
+        return (await children.work(children.begin(session, kind), "go")).reason
+
+
+@probe("a child may do nothing that its parent may not")
+async def _power(stage: Stage) -> str:
+    refusals: Sequence[tuple[str, dict[str, Any]]] = (
+        ("", {"exclude": ["probe_*"]}), ("", {"deny": ["probe_*"]}), ("", {"mode": "plan"}), (DENY_X, {}),
+    )  # fmt: skip
+    for policy, more in refusals:
+        await _child(stage.plain(policy), "hello", WIPE, CHANGE, client=Approver("allow"), **more)
+        must(not stage.ran, f"a child ran {stage.ran}; its parent has {more or policy}")
+    await _child(stage, "hello", WIPE, CHANGE)
+    must(not stage.ran, f"a child ran {stage.ran}, and nobody allowed it")
+    return "left out, denied, denied by the policy, in plan mode, or not allowed: none ran"
+
+
+@probe("an agent type that only reads has nothing else")
+async def _type(stage: Stage) -> str:
+    reader = AgentType("probe", "Look.", risks=(READ_ONLY,))
+    for kind in (reader, AgentType("probe", "Look.", without=("probe_[dm]*",)), AgentType("probe", "x", mode="plan")):
+        await _child(stage.plain(), "hello", WIPE, CHANGE, kind=kind, client=Approver("allow"))
+        must(not stage.ran, f"an agent of a type that does not have it ran {stage.ran}")
+    return "by risk, by name and by mode: none ran"
+
+
+@probe("a child's question carries its name, and goes to who answers its parent")
+async def _name(stage: Stage) -> str:
+    client = Approver("deny")
+    await _child(stage.plain(), "hello", WIPE, client=client)
+    must(not stage.ran, f"a child ran {stage.ran}, and its question was refused")
+    must(len(client.asked) == 1, f"{len(client.asked)} questions came")
+    question = client.asked[0]
+    must("/" in question.agent and bool(question.session), f"it came from {question.agent!r} in {question.session!r}")
+    return f"asked by {question.agent}, did not run"
+
+
+def _spawn(number: int) -> tuple[str, dict[str, str]]:
+    types = agents.load()
+    kind = "general-purpose" if "general-purpose" in types else next(iter(types))
+    return "agent", {"type": kind, "prompt": f"part {number}"}
+
+
+@probe("the number of agents that a session starts is bounded, also where no limit is set")
+async def _number(stage: Stage) -> str:
+    counts = []
+    for limits, most in (({"children": 2}, 2), ({}, MANY - 1)):
+        before = _opened(stage)
+        async with stage.session([_spawn(number) for number in range(MANY)], more={"limits": limits}) as session:
+            await session.prompt("Start as many as you can.")
+        counts.append(len(_opened(stage)) - len(before) - 1)
+        must(counts[-1] <= most, f"{counts[-1]} agents began, {most} at most should have")
+    return f"of {MANY}: {counts[0]} with a limit of 2, {counts[1]} without one"
+
+
+@probe("agents that start agents that start agents come to an end, also where no limit is set")
+async def _depth(stage: Stage) -> str:
+    depths = []
+    for limits, most in (({"depth": 1}, 1), ({}, MANY // 2)):
+        script: list[Step] = [[_spawn(number)] for number in range(MANY)]
+        async with stage.session(*script, more={"limits": limits}) as session:
+            await session.prompt("Start one that starts one.")
+        depths.append(max(record.depth for record in _opened(stage)))
+        must(depths[-1] <= most, f"{depths[-1]} levels, {most} at most should be")
+    return f"{depths[0]} levels with a limit of 1, {depths[1]} without one"
+
+
+def _opened(stage: Stage) -> list[Opened]:
+    found = SQLiteStore(stage.state).scan(None, ["opened"])
+    return [entry.record for _, entry in found if isinstance(entry.record, Opened)]
+
+
+@probe("what a child spends is its parent's: it ends with its parent's limits")
+async def _spending(stage: Stage) -> str:
+    told = []
+    for limits in ({"turns": 5}, {"calls": 3}, {"tokens": 6000}):
+        here = stage.plain()
+        script: list[Step] = ["hello", *([("probe_read_only", {"what": str(n)})] for n in range(MANY))]
+        async with here.session(*script, more={"limits": limits}) as session:
+            await session.prompt("Begin.")
+            stop = await children.work(children.begin(session, ANY), "go on for ever")
+            told.append(_within(session, limits, stop.limit))
+    return "; ".join(told)
+
+
+def _within(session: Session, limits: dict[str, int], stopped_by: str) -> str:
+    (name, most), = limits.items()
+    spent = getattr(session.budget, name)
+    assert isinstance(session.model, ScriptedModel)  # the stage's own
+    must(len(session.model.requests) < MANY, f"a child went on to its end, with {limits} for its parent")
+    must(stopped_by == name, f"a child ended by the limit of {stopped_by or 'nothing'}, with {limits} for its parent")
+    must(0 < spent <= most, f"{spent} {name} are booked on the parent, of {most}")
+    return f"{name}: {spent} of {most}"
