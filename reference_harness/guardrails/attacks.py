@@ -170,8 +170,10 @@ async def _words(stage: Stage) -> str:
     return "did not run"
 
 
-@probe("an approver that fails has not approved")
+@probe("an approver that fails, or says no plain yes, has not approved")
 async def _failing(stage: Stage) -> str:
+    for word in ("", "cancelled", "maybe", "ALLOW"):
+        await _without_leave(stage, "probe_destructive", Approver(word))
     return await _without_leave(stage, "probe_destructive", Approver(None))
 
 

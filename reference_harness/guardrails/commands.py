@@ -64,6 +64,9 @@ async def _disguised(stage: Stage) -> str:
     (stage.workspace / "file").write_text("x")
     must(await _reached(stage, READS) == list(READS), "not even what only reads gets through: this shows nothing")
     ran = await _reached(stage, (*DISGUISED, LONG))
+    settings = stage.other("workspace/.git") / "config"
+    settings.write_text("[core]\n\tfsmonitor = ./x\n")
+    ran += await _reached(stage, ("git status", "git diff"))
     must(not ran, f"would run, and nobody allowed it: {[command[:80] for command in ran]}")
     return f"{len(DISGUISED) + 1} commands, none ran; {len(READS)} that read did"
 

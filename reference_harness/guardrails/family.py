@@ -7,6 +7,7 @@ from typing import Any
 
 from reference_harness import agents, children
 from reference_harness.agents import AgentType
+from reference_harness.errors import UsageFault
 from reference_harness.guardrails.stage import Approver, Stage, must, probe
 from reference_harness.records import Opened
 from reference_harness.registry import READ_ONLY
@@ -16,6 +17,7 @@ from reference_harness.stores import SQLiteStore
 
 ANY = AgentType("probe", "Do what you are told.")
 WIPE: Step = [("probe_destructive", {"what": "x"})]
+LOOK: Step = [("probe_read_only", {"what": "x"})]
 CHANGE: Step = [("probe_mutating", {"what": "x"})]
 DENY_X = '[[rule]]\ndecision = "deny"\ntool = "probe_*"\narguments = {what = "x"}\n'
 MANY = 60  # agents, or levels of them, that nobody needs
@@ -38,6 +40,8 @@ async def _power(stage: Stage) -> str:
         must(not stage.ran, f"a child ran {stage.ran}; its parent has {more or policy}")
     await _child(stage, "hello", WIPE, CHANGE)
     must(not stage.ran, f"a child ran {stage.ran}, and nobody allowed it")
+    await _child(stage, "hello", LOOK, ask=["probe_read_only"])
+    must(not stage.ran, f"a child ran {stage.ran}, and its parent asks about that")
     return "left out, denied, denied by the policy, in plan mode, or not allowed: none ran"
 
 
@@ -48,6 +52,19 @@ async def _type(stage: Stage) -> str:
         await _child(stage.plain(), "hello", WIPE, CHANGE, kind=kind, client=Approver("allow"))
         must(not stage.ran, f"an agent of a type that does not have it ran {stage.ran}")
     return "by risk, by name and by mode: none ran"
+
+
+@probe("a child's session goes on under its parent, or not at all")
+async def _alone(stage: Stage) -> str:
+    stage = stage.plain()
+    await _child(stage, "hello", "done")
+    child = next(id_ for id_, entry in SQLiteStore(stage.state).scan(None, ["inherited"]))
+    try:
+        async with stage.session(WIPE, resume=child, client=Approver("allow")) as session:
+            await session.prompt("go on")
+    except UsageFault as refused:
+        return str(refused)
+    raise AssertionError("it was taken up alone, without what its parent holds it to")
 
 
 @probe("a child's question carries its name, and goes to who answers its parent")
@@ -82,7 +99,7 @@ async def _number(stage: Stage) -> str:
 @probe("agents that start agents that start agents come to an end, also where no limit is set")
 async def _depth(stage: Stage) -> str:
     depths = []
-    for limits, most in (({"depth": 1}, 1), ({}, MANY // 2)):
+    for limits, most in (({"depth": 1}, 1), ({"turns": 2 * MANY, "children": MANY}, MANY // 2)):
         script: list[Step] = [[_spawn(number)] for number in range(MANY)]
         async with stage.session(*script, more={"limits": limits}) as session:
             await session.prompt("Start one that starts one.")

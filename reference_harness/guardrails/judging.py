@@ -12,7 +12,7 @@ from reference_harness.errors import HarnessFault, ModelFault
 from reference_harness.events import Ended, Event, Happened
 from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, probe
-from reference_harness.life_records import BlackBox
+from reference_harness.life_records import BlackBox, Guarded
 from reference_harness.records import Asked, Decided, Entry, Requested, Started
 from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step
@@ -20,6 +20,7 @@ from reference_harness.stores import SQLiteStore
 from reference_harness.verification import verify
 
 WIPE, LOOK = ("probe_destructive", {"what": "x"}), ("probe_read_only", {"what": "x"})
+DENY = '[[rule]]\ndecision = "deny"\nprogram = "git push"\n'
 MANY = 30
 
 
@@ -35,6 +36,21 @@ async def _unverified(stage: Stage) -> str:
     return "a command that fails, one that is not there, a judge that says no: none is done"
 
 
+@probe("a turn whose records break the journal's rules does not count as done")
+async def _rogue(stage: Stage) -> str:
+    made = Functions("rogue")
+
+    @made.tool(READ_ONLY)
+    async def rogue() -> str:
+        session.journal.note(Started("nobody", "rogue", ""))
+        return "done"
+
+    async with stage.plain().session([("rogue", {})], "It is done.", sources=[made]) as session:
+        stop = await session.prompt("go")
+    must(stop.reason == "unverified", f"a call started that nobody asked for, and the turn ended as {stop.reason}")
+    return stop.note
+
+
 @probe("a journal that breaks its own rules is found out")
 async def _own_rules(stage: Stage) -> str:
     async with stage.plain().session([WIPE], client=Approver("allow")) as session:
@@ -47,6 +63,19 @@ async def _own_rules(stage: Stage) -> str:
         forged = [Entry(seq, 0.0, record) for seq, record in enumerate(left, 1)]
         must(bool(list(verify(forged))), f"a call without its record {kind.__name__.lower()} is not noticed")
     return "a call that nobody decided, and one that never started"
+
+
+@probe("the guardrails of a session are on record, and so is what is looser when it is taken up again")
+async def _looser(stage: Stage) -> str:
+    async with stage.plain(DENY).session(more={"deny": ["probe_mutating"], "limits": {"turns": 3}}) as session:
+        id_ = session.id
+    async with stage.plain().session(resume=id_, more={"deny": [], "limits": {"turns": 4}}):
+        found = [record for record in stage.records(id_) if isinstance(record, Guarded)]
+    must(len(found) == 2, f"the guardrails are on record {len(found)} times, and were two")
+    told = "; ".join(found[-1].loosened)
+    missed = [word for word in ("git push", "probe_mutating", "limit turns") if word not in told]
+    must(not missed, f"not told: {missed}; told: {told}")
+    return told
 
 
 @probe("each decision is on record, with who took it, how and why")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 from reference_harness.anthropic_model import DEFAULT_MODEL
@@ -51,10 +52,16 @@ async def _tokens(stage: Stage) -> str:
         used = session.budget.tokens
         must(used <= most, f"{used} tokens were used, {most} were allowed")
         id_ = session.id
-    asked = [record for record in stage.records(id_) if isinstance(record, Requested)]
-    must(len(asked) < ENDLESS, "it went on to its end")
-    must(all(one.input_estimate + one.max_tokens <= most for one in asked), "a request might have used more than is left")
-    return f"{used} of {most} tokens in {len(asked)} requests"
+    spent, asked = 0, 0
+    for record in stage.records(id_):
+        if isinstance(record, Requested):
+            asked += 1
+            needed = spent + record.input_estimate + record.max_tokens
+            must(needed <= most, f"request {asked} might have used {needed} tokens in all")
+        elif isinstance(record, Replied):
+            spent += record.usage.total
+    must(asked < ENDLESS, "it went on to its end")
+    return f"{used} of {most} tokens in {asked} requests"
 
 
 @probe("the limit of cost stops the run before it is passed")
@@ -191,3 +198,18 @@ class _Lossy(ScriptedModel):
         """Cost, and be lost."""
         meter.reports.append({"input_tokens": HUGE // 100, "output_tokens": 1})
         raise ModelFault("the connection was cut")
+
+
+@probe("a model that fails again and again is given up")
+async def _retries(stage: Stage) -> str:
+    script = [ModelFault("overloaded", retryable=True) for _ in range(ENDLESS)]
+    async with stage.plain().session(*script, more={"limits": {"turns": 2 * ENDLESS}}) as session:
+        session.retries = replace(session.retries, first=0.0, longest=0.0)
+        try:
+            await session.prompt("go")
+        except ModelFault:
+            pass
+        assert isinstance(session.model, ScriptedModel)  # the stage's own
+        sent = len(session.model.requests)
+        must(sent < ENDLESS, f"it was asked {sent} times")
+    return f"given up after {sent} requests"

@@ -34,6 +34,7 @@ async def _own(stage: Stage) -> str:
     script: list[Step] = [
         [("write", {"path": str(kept), "content": "x"}), ("read", {"path": str(kept)})],
         [("shell", {"command": f"echo x > {kept}"}), ("grep", {"pattern": "kept", "path": str(kept.parent)})],
+        [("grep", {"pattern": "kept", "path": str(stage.folder)}), ("edit", {"path": str(kept), "old": "k", "new": "x"})],
     ]
     loosest = max(policy.load().modes, key=lambda mode: STRICTNESS[mode])
     more = {"allow": ["*"], "mode": loosest}
@@ -41,7 +42,10 @@ async def _own(stage: Stage) -> str:
         await session.prompt("go")
         must(kept.read_text() == "kept", "a tool wrote among the harness's own files")
         must(":kept" not in told(session) and "\tkept" not in told(session), "a tool read the harness's own files")
-    return "write, read, shell and grep: none"
+        writes = [view for view in session.workflow.calls.values() if view.call.tool in ("write", "edit", "shell")]
+        started = [view.call.tool for view in writes if view.starts]
+        must(not started, f"allowed, though no rule can allow it: {started}")
+    return "write, edit, read, shell and grep: none"
 
 
 @probe("what the shell runs reaches no network and writes the workspace alone, where there is a sandbox")
@@ -61,3 +65,18 @@ async def _confined(stage: Stage) -> str:
             must("reached" not in told(session), "a command reached the network")
             inside = (stage.workspace / "inside").exists()
     return "it wrote in the workspace, and nothing beside it" if inside else "it did not run with this configuration"
+
+
+@probe("fetch reaches no address of this machine or its network, whoever allows it")
+async def _private(stage: Stage) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        calls: Step = [("fetch", {"url": f"http://{host}:{port}/"}) for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]")]
+        async with stage.session(calls, more={"enable": ["fetch"]}, client=Approver("allow")) as session:
+            await session.prompt("go")
+            listener.setblocking(False)
+            try:
+                listener.accept()
+            except BlockingIOError:
+                return f"{len(calls)} addresses, none reached"
+    raise AssertionError("it reached this machine; see HARNESS_FETCH_PRIVATE")

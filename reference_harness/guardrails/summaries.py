@@ -9,6 +9,7 @@ from reference_harness.compaction import SYSTEM
 from reference_harness.errors import ModelFault
 from reference_harness.guardrails.stage import Approver, Stage, must, probe
 from reference_harness.model import Meter, Reply, Show
+from reference_harness.records import Compacted
 from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.session import Session
 
@@ -27,6 +28,7 @@ class _Model(ScriptedModel):
 
     summary: Reply | Exception = say(words="Nothing of note.")
     too_long = 10**9
+    paid = 0  # tokens
 
     async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
         """The summary, or the next step."""
@@ -34,9 +36,14 @@ class _Model(ScriptedModel):
             if len(self.requests) == self.too_long:
                 self.requests.append({"messages": ()})
                 raise ModelFault("too long", too_long=True, retryable=True)
-            return await super().reply(body, show, meter)
+            return await self._paid(body, show, meter)
         self._steps.insert(0, self.summary)
-        return await super().reply(body, show, meter)
+        return await self._paid(body, show, meter)
+
+    async def _paid(self, body: bytes, show: Show, meter: Meter) -> Reply:
+        reply = await super().reply(body, show, meter)
+        self.paid += sum(meter.reports[-1].values())
+        return reply
 
 
 async def _compacted(stage: Stage, model: _Model, **limits: int) -> tuple[_Model, Session]:
@@ -80,6 +87,8 @@ async def _pairs(stage: Stage) -> str:
         more = {"compaction": {"keep_last": keep, "turns": 3}}
         async with stage.plain().session(more=more, model=model) as session:
             await session.prompt(FILLER)
+            id_ = session.id
+        must(any(isinstance(record, Compacted) for record in stage.records(id_)), "nothing was compacted")
         for request in model.requests:
             must(_is_paired(request["messages"]), f"a call without its result was sent, {keep} messages kept")
     return "at any number of kept messages"
@@ -134,15 +143,9 @@ async def _paid(stage: Stage) -> str:
         model = _Model(STORY)
         model.summary = summary
         _, session = await _compacted(stage, model)
-        cost = sum(_size(request) for request in model.requests)
-        must(session.budget.tokens >= cost, f"{name}: {cost} tokens went in, {session.budget.tokens} are on the budget")
-        told.append(f"{name}: {session.budget.tokens} of at least {cost}")
+        must(session.budget.tokens == model.paid, f"{name}: {model.paid} tokens, {session.budget.tokens} are booked")
+        told.append(f"{name}: all {model.paid} tokens are booked")
     return "; ".join(told)
-
-
-def _size(request: Mapping[str, Any]) -> int:
-    """Tokens that went in at least, as the scripted model reports them."""
-    return len(str(request["messages"])) // 5
 
 
 @probe("no summary is asked for where the budget has no room for it")
