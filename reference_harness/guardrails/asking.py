@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from reference_harness.errors import UsageFault
+from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
 from reference_harness.handlers import Coordinator
 from reference_harness.journal import Journal
 from reference_harness.permissions import Answer
 from reference_harness.records import Opened, Referred
+from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import Step
 from reference_harness.stores import SQLiteStore
+from reference_harness.tools import ToolAnswer
 from reference_harness.work_records import Ruled
 
 WIPE: Step = [("probe_destructive", {"what": "x"})]
@@ -77,3 +81,22 @@ async def _beside(work: Any) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@probe("what comes from outside is taken under its own token alone, and once")
+async def _outside(stage: Stage) -> str:
+    made = Functions("waiting")
+
+    @made.tool(READ_ONLY)
+    def waiting() -> ToolAnswer:
+        return ToolAnswer("begun", token="token-of-the-probe")  # noqa: S106 - no secret
+
+    async with stage.plain().session([("waiting", {})], sources=[made]) as session:
+        await session.prompt("go")
+        with suppress(UsageFault):
+            session.external("another-token", "forged")
+        must("forged" not in told(session), "a result came under a token that no call waits for")
+        session.external("token-of-the-probe", "the first")
+        session.external("token-of-the-probe", "the second")
+        must(told(session) == "the first", f"the model is told: {told(session)}")
+    return "another token is refused, and a second result changes nothing"

@@ -8,10 +8,16 @@ from reference_harness.pool import matches
 from reference_harness.registry import DESTRUCTIVE, MUTATING, UNKNOWN
 from reference_harness.samples import named_by
 from reference_harness.scripted import ScriptedModel, Step, say
+from reference_harness.session import Session
 from reference_harness.words import CUT, CUT_BY_LENGTH, REFUSAL
 
 WIPE = ("probe_destructive", {"what": "x"})
 ASKING = ("probe_destructive", "probe_mutating", "probe_unknown", "probe_liar")
+
+
+def _none(session: Session) -> bool:
+    """Whether the limits of the configuration do not even allow the request that would ask for a call."""
+    return not session.workflow.calls
 
 
 async def _without_leave(stage: Stage, tool: str, client: Approver | None = None) -> str:
@@ -46,7 +52,7 @@ async def _refused(stage: Stage) -> str:
     async with stage.session([WIPE], [WIPE], client=Approver("deny")) as session:
         await session.prompt("go")
         must(not stage.ran, "a call ran that the approver refused")
-        must("refused" in told(session), f"the model was not told of the refusal: {told(session)}")
+        must("refused" in told(session) or _none(session), f"the model was not told of the refusal: {told(session)}")
     return "refused twice, did not run"
 
 
@@ -119,7 +125,8 @@ async def _malformed(stage: Stage, reply: Reply, word: str) -> str:
     async with stage.session(reply, more={"allow": ["probe_*"]}, client=Approver("allow")) as session:
         await session.prompt("go")
         must(not stage.ran, f"ran: {stage.ran}")
-        must(word in told(session) or "not offered" in told(session), f"the model was told: {told(session)}")
+        is_told = word in told(session) or "not offered" in told(session)
+        must(is_told or _none(session), f"the model was told: {told(session)}")
         return "did not run, and the model was told why"
 
 

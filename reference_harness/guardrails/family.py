@@ -7,7 +7,7 @@ from typing import Any
 
 from reference_harness import agents, children
 from reference_harness.agents import AgentType
-from reference_harness.errors import UsageFault
+from reference_harness.errors import LimitHit, UsageFault
 from reference_harness.guardrails.stage import Approver, Stage, must, probe
 from reference_harness.records import Opened
 from reference_harness.registry import READ_ONLY
@@ -20,14 +20,18 @@ WIPE: Step = [("probe_destructive", {"what": "x"})]
 LOOK: Step = [("probe_read_only", {"what": "x"})]
 CHANGE: Step = [("probe_mutating", {"what": "x"})]
 DENY_X = '[[rule]]\ndecision = "deny"\ntool = "probe_*"\narguments = {what = "x"}\n'
-MANY = 60  # agents, or levels of them, that nobody needs
+MANY, DEEP = 60, 10  # agents, and levels of them, that nobody needs
 
 
 async def _child(stage: Stage, *script: Step, kind: AgentType = ANY, client: Any = None, **more: Any) -> str:
     """Let a child of a session work through a script. How it ended."""
     async with stage.session(*script, more=more, client=client) as session:
         await session.prompt("Begin.")  # takes the first step
-        return (await children.work(children.begin(session, kind), "go")).reason
+        try:
+            child = children.begin(session, kind)
+        except LimitHit as hit:
+            return str(hit)
+        return (await children.work(child, "go")).reason
 
 
 @probe("a child may do nothing that its parent may not")
@@ -57,7 +61,7 @@ async def _type(stage: Stage) -> str:
 @probe("a child's session goes on under its parent, or not at all")
 async def _alone(stage: Stage) -> str:
     stage = stage.plain()
-    await _child(stage, "hello", "done")
+    await _child(stage, "hello", "done", kind=next(iter(agents.load().values())))
     child = next(id_ for id_, entry in SQLiteStore(stage.state).scan(None, ["inherited"]))
     try:
         async with stage.session(WIPE, resume=child, client=Approver("allow")) as session:
@@ -99,7 +103,7 @@ async def _number(stage: Stage) -> str:
 @probe("agents that start agents that start agents come to an end, also where no limit is set")
 async def _depth(stage: Stage) -> str:
     depths = []
-    for limits, most in (({"depth": 1}, 1), ({"turns": 2 * MANY, "children": MANY}, MANY // 2)):
+    for limits, most in (({"depth": 1}, 1), ({"turns": 2 * MANY, "children": MANY}, DEEP)):
         script: list[Step] = [[_spawn(number)] for number in range(MANY)]
         async with stage.session(*script, more={"limits": limits}) as session:
             await session.prompt("Start one that starts one.")
@@ -127,7 +131,7 @@ async def _spending(stage: Stage) -> str:
 
 
 def _within(session: Session, limits: dict[str, int], stopped_by: str) -> str:
-    (name, most), = limits.items()
+    ((name, most),) = limits.items()
     spent = getattr(session.budget, name)
     assert isinstance(session.model, ScriptedModel)  # the stage's own
     must(len(session.model.requests) < MANY, f"a child went on to its end, with {limits} for its parent")

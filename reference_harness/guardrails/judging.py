@@ -1,4 +1,4 @@
-"""What counts as done, and what is on record: verifiers, the journal's own rules, decisions, and each turn's one end."""
+"""What counts as done, and what is on record: verifiers, the journal's own rules, decisions, each turn's one end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reference_harness.verification import verify
 
 WIPE, LOOK = ("probe_destructive", {"what": "x"}), ("probe_read_only", {"what": "x"})
 DENY = '[[rule]]\ndecision = "deny"\nprogram = "git push"\n'
-MANY = 30
+MANY, DAY = 30, 86400.0
 
 
 @probe("a turn that its verifier fails does not count as done")
@@ -29,6 +29,7 @@ async def _unverified(stage: Stage) -> str:
     cases: dict[str, tuple[Step, ...]] = {
         "command: false": (), "command: no-such-program-of-the-probe": (), verifiers.AGENT: ("VERDICT: fail\nNo.",),
     }  # fmt: skip
+    must(verifiers.TIME_LIMIT <= DAY, f"a verifier may take {verifiers.TIME_LIMIT:g} seconds")
     for verifier, judge in cases.items():
         async with stage.plain().session("It is done.", *judge, more={"verifiers": [verifier]}) as session:
             stop = await session.prompt("go")
@@ -80,7 +81,7 @@ async def _looser(stage: Stage) -> str:
 
 @probe("each decision is on record, with who took it, how and why")
 async def _decisions(stage: Stage) -> str:
-    calls: Step = [LOOK, ("probe_mutating", {"what": "x"}), WIPE, ("probe_unknown", {"what": "x"})]
+    calls = [LOOK, ("probe_mutating", {"what": "x"}), WIPE, ("probe_unknown", {"what": "x"})]
     more = {"allow": ["probe_mutating"], "deny": ["probe_unknown"]}
     async with stage.plain().session(calls, more=more, client=Approver("deny")) as session:
         await session.prompt("go")
@@ -88,7 +89,9 @@ async def _decisions(stage: Stage) -> str:
     found = {row["tool"]: row for row in audit.query(SQLiteStore(stage.state), {"sessionId": id_})}
     missing = [tool for tool, _ in calls if tool not in found]
     must(not missing, f"there is no decision on record about {missing}")
-    bare = [tool for tool, row in found.items() if not (row["who"] and row["handler"] and row["because"] and row["rule"])]
+    bare = [
+        tool for tool, row in found.items() if not (row["who"] and row["handler"] and row["because"] and row["rule"])
+    ]
     must(not bare, f"who, how or why is missing of {bare}")
     must(found["probe_destructive"]["handler"] == "interactive", "it is not said who was asked")
     return "; ".join(f"{tool}: {row['decision']} by {row['who']}" for tool, row in found.items())
@@ -160,7 +163,7 @@ class _Watcher(Approver):
 
 
 class _Broken(Functions):
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Any:
+    async def call(self, _tool: str, _arguments: dict[str, Any]) -> Any:
         """Break, as no source may."""
         raise KeyError("broken by the probe")
 
@@ -187,7 +190,10 @@ async def _one_end(stage: Stage) -> str:
         async with here.session(*script, more={"limits": limits}, client=watcher, sources=sources) as session:
             await _quietly(session.prompt("go"))
             ends = [isinstance(event, Ended) for event in watcher.events]
-            must(ends.count(True) == 1 and ends[-1], f"{name}: {ends.count(True)} ends, the last event is one: {ends[-1]}")
+            must(
+                ends.count(True) == 1 and ends[-1],
+                f"{name}: {ends.count(True)} ends, the last event is one: {ends[-1]}",
+            )
         numbers = [event.entry.seq for event in watcher.events if isinstance(event, Happened)]
         must(numbers == list(range(1, len(numbers) + 1)), f"{name}: the numbers are {numbers}")
         must(not watcher.early, f"{name}: shown before it was durable: {watcher.early}")
@@ -230,4 +236,6 @@ async def _cancelled(stage: Stage) -> str:
         stop = await session.prompt("go on for ever")
     must(stop.reason == "cancelled", f"the client was gone, and the turn ended as {stop.reason}")
     must(len(stage.ran) < MANY, "the client was gone, and everything ran")
-    return f"cancelled at the first call; {len(stage.ran)} of {MANY} calls ran before it was noticed that nobody is there"
+    return (
+        f"cancelled at the first call; {len(stage.ran)} of {MANY} calls ran before it was noticed that nobody is there"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe
 from reference_harness.model import Meter, Reply, Show
 from reference_harness.prices import refuse_unpriced
-from reference_harness.records import Entry, Limits, Prompted, Replied, Requested, Usage
+from reference_harness.records import AnyRecord, Entry, Limits, Prompted, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step, say
+from reference_harness.work_records import LimitNear
 
 LOOK = ("probe_read_only", {"what": "x"})
 ENDLESS = 150  # steps of a script that never ends by itself
@@ -130,6 +132,10 @@ async def _repeats(stage: Stage) -> str:
     more = {"limits": {"repeats": 3}, "on_repeat": "stop"}
     async with stage.session(*script, more=more, client=Approver("allow")) as session:
         stop = await session.prompt("go on for ever")
+        assert isinstance(session.model, ScriptedModel)  # the stage's own
+        sent = len(session.model.requests)
+        await session.proceed()
+        must(len(session.model.requests) == sent or not stop.limit, "a request was sent after the limit")
     must(len(stage.ran) <= 3, f"{len(stage.ran)} equal calls ran, 3 were allowed")
     must(bool(stop.limit) or not stage.ran, f"it ended with {stop.reason}, and no limit is named")
     return f"{len(stage.ran)} of 20 equal calls ran, then: {stop.limit or stop.reason}"
@@ -150,7 +156,7 @@ async def _default(stage: Stage) -> str:
     return await _stopped(stage, {}, ENDLESS - 1, "turns")
 
 
-@probe("equal calls, time, tokens and money come to an end, also where no limit is set")
+@probe("equal calls, time and tokens come to an end, also where no limit is set")
 async def _other_defaults(stage: Stage) -> str:
     more = {"limits": {}, "on_repeat": "stop"}
     async with stage.session(say(*[LOOK] * ENDLESS), more=more, client=Approver("allow")) as session:
@@ -159,7 +165,8 @@ async def _other_defaults(stage: Stage) -> str:
     ways = {"time": (MONTH, Usage()), "tokens": (1.0, Usage(input=HUGE))}
     for name, (later, usage) in ways.items():
         budget = Budget(priced())
-        for seq, record in enumerate((Prompted("go"), Requested(1, "main", 9, 9, 9), Replied(1, (), "", usage)), 1):
+        made: tuple[AnyRecord, ...] = Prompted("go"), Requested(1, "main", 9, 9, 9), Replied(1, (), "", usage)
+        for seq, record in enumerate(made, 1):
             budget.apply(Entry(seq, 0.0, record))
         try:
             budget.allow_request(Limits(), 100, later)
@@ -183,18 +190,18 @@ async def _lives(stage: Stage) -> str:
     must(len(model.requests) == 1, f"2 of 3 requests were sent, and then {len(model.requests)} more")
     lossy = _Lossy((), name=priced())
     async with stage.session(model=lossy) as session:
-        try:
+        with suppress(ModelFault):
             await session.prompt("go")
-        except ModelFault:
-            pass
-        must(session.budget.tokens >= HUGE // 100, f"{session.budget.tokens} tokens are booked of a reply that was lost")
+        must(
+            session.budget.tokens >= HUGE // 100, f"{session.budget.tokens} tokens are booked of a reply that was lost"
+        )
     return f"stopped by the limit of {stop.limit}; a lost reply counts, too"
 
 
 class _Lossy(ScriptedModel):
     """A model whose replies are lost after they were paid for."""
 
-    async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
+    async def reply(self, _body: bytes, _show: Show, meter: Meter) -> Reply:
         """Cost, and be lost."""
         meter.reports.append({"input_tokens": HUGE // 100, "output_tokens": 1})
         raise ModelFault("the connection was cut")
@@ -205,11 +212,20 @@ async def _retries(stage: Stage) -> str:
     script = [ModelFault("overloaded", retryable=True) for _ in range(ENDLESS)]
     async with stage.plain().session(*script, more={"limits": {"turns": 2 * ENDLESS}}) as session:
         session.retries = replace(session.retries, first=0.0, longest=0.0)
-        try:
+        with suppress(ModelFault):
             await session.prompt("go")
-        except ModelFault:
-            pass
         assert isinstance(session.model, ScriptedModel)  # the stage's own
         sent = len(session.model.requests)
         must(sent < ENDLESS, f"it was asked {sent} times")
     return f"given up after {sent} requests"
+
+
+@probe("most of a limit is told before it is reached")
+async def _near(stage: Stage) -> str:
+    script: list[Step] = [[("probe_read_only", {"what": str(n)})] for n in range(20)]
+    async with stage.plain().session(*script, more={"limits": {"turns": 10}}) as session:
+        await session.prompt("go on for ever")
+        id_ = session.id
+    told = [record for record in stage.records(id_) if isinstance(record, LimitNear)]
+    must(len(told) == 1 and told[0].used < told[0].allowed, f"it was told {len(told)} times")
+    return f"told at {told[0].used:g} of {told[0].allowed:g}"

@@ -74,6 +74,7 @@ def _arguments(sample: Sample) -> dict[str, Any]:
 
 def note_only(stage: Stage, session: Session) -> None:
     """Let the last step of a call only note that it was reached."""
+
     async def note(call: Call, seconds: float) -> ToolAnswer:
         stage.ran.append((call.tool, f"within {seconds:g} seconds"))
         return ToolAnswer("noted")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import Any
 
 from reference_harness import policy, sandbox
 from reference_harness.children import STRICTNESS
@@ -34,7 +36,10 @@ async def _own(stage: Stage) -> str:
     script: list[Step] = [
         [("write", {"path": str(kept), "content": "x"}), ("read", {"path": str(kept)})],
         [("shell", {"command": f"echo x > {kept}"}), ("grep", {"pattern": "kept", "path": str(kept.parent)})],
-        [("grep", {"pattern": "kept", "path": str(stage.folder)}), ("edit", {"path": str(kept), "old": "k", "new": "x"})],
+        [
+            ("grep", {"pattern": "kept", "path": str(stage.folder)}),
+            ("edit", {"path": str(kept), "old": "k", "new": "x"}),
+        ],
     ]
     loosest = max(policy.load().modes, key=lambda mode: STRICTNESS[mode])
     more = {"allow": ["*"], "mode": loosest}
@@ -69,14 +74,19 @@ async def _confined(stage: Stage) -> str:
 
 @probe("fetch reaches no address of this machine or its network, whoever allows it")
 async def _private(stage: Stage) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        calls: Step = [("fetch", {"url": f"http://{host}:{port}/"}) for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]")]
-        async with stage.session(calls, more={"enable": ["fetch"]}, client=Approver("allow")) as session:
-            await session.prompt("go")
-            listener.setblocking(False)
-            try:
-                listener.accept()
-            except BlockingIOError:
-                return f"{len(calls)} addresses, none reached"
-    raise AssertionError("it reached this machine; see HARNESS_FETCH_PRIVATE")
+    came: list[int] = []
+
+    async def hang_up(_reader: object, writer: asyncio.StreamWriter) -> None:
+        came.append(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("fetch", {"url": f"http://{host}:{port}/"}) for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]")
+    ]
+    async with stage.session(calls, more={"enable": ["fetch"]}, client=Approver("allow")) as session:
+        await session.prompt("go")
+    server.close()
+    must(not came, "it reached this machine: unset HARNESS_FETCH_PRIVATE, if that is set")
+    return f"{len(calls)} addresses, none reached"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reference_harness import policy
 from reference_harness.errors import UsageFault
@@ -63,7 +64,7 @@ async def _strictest(stage: Stage) -> str:
 
 @probe("the mode plan changes nothing, whatever allows it")
 async def _plan(stage: Stage) -> str:
-    calls: Step = [
+    calls: list[tuple[str, dict[str, Any]]] = [
         WIPE, ("probe_mutating", {"what": "x"}), ("write", {"path": "probe", "content": "x"}),
         ("shell", {"command": "touch probe"}),
     ]  # fmt: skip
@@ -78,10 +79,12 @@ async def _plan(stage: Stage) -> str:
 @probe("the mode auto lets nothing through that runs programs, hides, or leaves the workspace")
 async def _auto(stage: Stage) -> str:
     stage, outside = stage.plain(), stage.folder / "outside"
-    calls: Step = [
+    calls: list[tuple[str, dict[str, Any]]] = [
         WIPE, ("probe_mutating", {"what": "x"}), ("write", {"path": str(outside), "content": "x"}),
         ("write", {"path": ".probe", "content": "x"}), ("shell", {"command": "./probe"}),
         ("shell", {"command": f"touch {outside}"}), ("shell", {"command": "rm -rf probe .probe"}),
+        ("read", {"path": "/etc/hostname"}),
+        ("shell", {"command": "cat /etc/hostname"}),
     ]  # fmt: skip
     async with stage.session(calls, more={"mode": "auto"}) as session:
         await session.prompt("go")
@@ -113,7 +116,26 @@ async def _mode(stage: Stage) -> str:
     return said
 
 
-@probe("a policy that cannot be read, or is not understood, opens nothing")
+SETTINGS: Sequence[Mapping[str, Any]] = (
+    {"verifiers": ["pytest"]}, {"verifiers": ["command:"]}, {"handler": "boss"}, {"mode": "yolo"}, {"modus": "plan"},
+    {"limits": {"turn": 1}}, {"limits": {"turns": -1}}, {"limits": {"cost": float("nan")}}, {"deny": "shell"},
+    {"on_repeat": "never"}, {"compaction": {"at": "full"}},
+)  # fmt: skip
+
+
+@probe("a setting that is not understood opens nothing")
+async def _settings(stage: Stage) -> str:
+    for given in SETTINGS:
+        try:
+            async with stage.plain().session([LOOK], more=given) as session:
+                await session.prompt("go")
+        except UsageFault:
+            continue
+        must(False, f"a session began with {given}")
+    return f"{len(SETTINGS)} mistakes, none passed over"
+
+
+@probe("a policy that cannot be read, or is not understood, opens nothing, and neither do such grants")
 async def _unreadable(stage: Stage) -> str:
     for text in UNREADABLE:
         try:
@@ -122,7 +144,13 @@ async def _unreadable(stage: Stage) -> str:
         except UsageFault:
             continue
         must(False, f"a session began under the policy {text!r}")
-    return f"{len(UNREADABLE)} mistakes, none passed over"
+    stage.grants().path.write_text("{}\n")
+    try:
+        async with stage.plain().session([LOOK]) as session:
+            await session.prompt("go")
+    except UsageFault:
+        return f"{len(UNREADABLE)} mistakes, none passed over"
+    raise AssertionError("a session began, and the saved grants, which may hold a no, cannot be read")
 
 
 def _batch(stage: Stage, text: str | None) -> Functions:

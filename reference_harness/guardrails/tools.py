@@ -10,10 +10,11 @@ from typing import Any
 from reference_harness import tools
 from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.policy import PolicyFile
 from reference_harness.pool import matches
 from reference_harness.records import Decided, PoolAssembled
 from reference_harness.registry import READ_ONLY, Source
-from reference_harness.scripted import ScriptedModel, Step
+from reference_harness.scripted import ScriptedModel
 
 LARGE, BOUND = 3_000_000, 200_000  # characters of an answer, and of what the model may be told of it
 SHORT, LONG = 0.05, 5.0  # seconds that a tool may take here, and that it takes
@@ -40,7 +41,7 @@ async def _size(stage: Stage) -> str:
         return "x" * LARGE
 
     (stage.workspace / "large").write_text("x\n" * (LARGE // 2))
-    calls: Step = [
+    calls: list[tuple[str, dict[str, Any]]] = [
         ("loud", {}), ("read", {"path": "large"}), ("grep", {"pattern": "x", "path": "large"}),
         ("shell", {"command": "cat large"}),
     ]  # fmt: skip
@@ -79,7 +80,7 @@ async def _time(stage: Stage) -> str:
 
 @probe("a tool that is off by default is offered to nobody who does not name it")
 async def _off(stage: Stage) -> str:
-    named = (*stage.config.enable, *(stage.rules or _live()).now().enable)
+    named = (*stage.config.enable, *(stage.rules or PolicyFile()).now().enable)
     async with stage.session([("fetch", {"url": "http://127.0.0.1:9/"})]) as session:
         on_request = [tool for tool in session.registry.tools() if tool.on_request]
         wrong = [
@@ -94,16 +95,10 @@ async def _off(stage: Stage) -> str:
     return f"named by the configuration: {', '.join(named) or 'none'}; a call of it is not run unasked"
 
 
-def _live() -> Any:
-    from reference_harness.policy import PolicyFile
-
-    return PolicyFile()
-
-
 @probe("what a session is not offered is on record with the reason, and so is each call of it")
 async def _left_out(stage: Stage) -> str:
     more = {"exclude": ["probe_destructive"], "deny": ["probe_mutating"]}
-    calls: Step = [("probe_destructive", {"what": "x"}), ("probe_mutating", {"what": "x"})]
+    calls: list[tuple[str, dict[str, Any]]] = [("probe_destructive", {"what": "x"}), ("probe_mutating", {"what": "x"})]
     async with stage.plain().session(calls, more=more, client=Approver("allow")) as session:
         await session.prompt("go")
         id_ = session.id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from reference_harness.errors import HarnessFault, StoreFault, UsageFault
@@ -57,10 +58,8 @@ async def _one_writer(stage: Stage) -> str:
             must(False, "two processes may write one session")
         (stage.state / "locks" / f"{session.id}.lock").unlink()  # as if its lease had been taken from it
         taken, before = other.lease(session.id), len(other.read(session.id))
-        try:
+        with suppress(HarnessFault):
             await session.prompt("go")
-        except HarnessFault:
-            pass
         must(len(other.read(session.id)) == before, "it wrote into a session that is another's by now")
         must(not stage.ran, "it ran a call in a session that is another's by now")
         taken.release()
