@@ -180,7 +180,7 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
         client.say(calls, "yellow")
     client.say(budget_line(session))
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
-    if stop.limit:
+    if stop.limit and (stop.limit != "cost" or session.budget.knows_cost):
         client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
     for view in session.workflow.waiting():
         client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
