@@ -182,6 +182,9 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
     if stop.limit and (stop.limit != "cost" or session.budget.knows_cost):
         client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+    if stop.reason == "unverified":
+        client.say(f"all that was seen:  harness log --session {session.id} --kind verified", "bold")
+        client.say(f'to go on:  harness resume {session.id} "what is to be mended"', "bold")
     for view in session.workflow.waiting():
         client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
 
