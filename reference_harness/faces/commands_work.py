@@ -135,7 +135,7 @@ def news(record: AnyRecord) -> list[str]:
                 f"its last life ended badly: {cause}. It was {doing}." + (f" Open calls: {calls}." if calls else "")
             ]
         case Guarded(loosened=loosened):
-            return [f"a guardrail is looser than when this session began: {line}" for line in loosened]
+            return [f"a guardrail is looser than before in this session: {line}" for line in loosened]
     return []
 
 

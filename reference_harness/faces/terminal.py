@@ -101,7 +101,7 @@ class Terminal:
         return made
 
 
-def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a table
+def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - a table
     """A line, and its colour, about a record; None for those a person need not see."""
     match record:
         case Started(tool=tool, call=id_):
