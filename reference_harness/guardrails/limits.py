@@ -21,14 +21,13 @@ from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.work_records import LimitNear
 
 LOOK = ("probe_read_only", {"what": "x"})
-ENDLESS = 150  # steps of a script that never ends by itself
+ENDLESS, TOKENS = 150, 20_000  # steps of a script that never ends by itself, and a limit
 UNPRICED = "a-model-without-a-price"
 MONTH, HUGE = 30 * 86400.0, 10**9  # seconds, and tokens, that no turn may take by default
 
 
 async def _stopped(stage: Stage, limits: dict[str, Any], most: int, name: str) -> str:
-    script: list[Step] = [[("probe_read_only", {"what": str(n)})] for n in range(ENDLESS)]
-    async with stage.session(*script, more={"limits": limits}, client=Approver("allow")) as session:
+    async with stage.session(*_endless(), more={"limits": limits}, client=Approver("allow")) as session:
         stop = await session.prompt("go on for ever")
         assert isinstance(session.model, ScriptedModel)  # the stage's own
         sent = len(session.model.requests)
@@ -48,28 +47,47 @@ async def _turns(stage: Stage) -> str:
 
 @probe("the limit of tokens stops the run before it is passed")
 async def _tokens(stage: Stage) -> str:
-    most, script = 20_000, [[("probe_read_only", {"what": str(n)})] for n in range(ENDLESS)]
-    async with stage.session(*script, more={"limits": {"tokens": most}}, client=Approver("allow")) as session:
-        await session.prompt("go on for ever")
-        used = session.budget.tokens
-        must(used <= most, f"{used} tokens were used, {most} were allowed")
-        id_ = session.id
-    spent, asked = 0, 0
+    told = []
+    for model in (ScriptedModel(_endless(), name=priced()), _Lying(_endless(), name=priced())):
+        async with stage.session(more={"limits": {"tokens": TOKENS}}, client=Approver("allow"), model=model) as session:
+            stop = await session.prompt("go on for ever")
+            id_ = session.id
+        must(stop.limit == "tokens", f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
+        told.append(_within(stage, id_))
+    return f"{' and '.join(map(str, told))} of {TOKENS} tokens, the second time with a provider that lies"
+
+
+def _within(stage: Stage, id_: str) -> int:
+    """The tokens that were used; no request could have passed the limit."""
+    spent = 0
     for record in stage.records(id_):
         if isinstance(record, Requested):
-            asked += 1
             needed = spent + record.input_estimate + record.max_tokens
-            must(needed <= most, f"request {asked} might have used {needed} tokens in all")
+            must(needed <= TOKENS, f"request {record.number} might have used {needed} tokens in all")
         elif isinstance(record, Replied):
             spent += record.usage.total
-    must(asked < ENDLESS, "it went on to its end")
-    return f"{used} of {most} tokens in {asked} requests"
+    must(spent <= TOKENS, f"{spent} tokens were used, {TOKENS} were allowed")
+    return spent
+
+
+def _endless() -> list[Step]:
+    return [[("probe_read_only", {"what": str(n)})] for n in range(ENDLESS)]
+
+
+class _Lying(ScriptedModel):
+    """A model whose provider says nonsense of what was used."""
+
+    async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
+        """The next step, for less than nothing."""
+        reply = await super().reply(body, show, meter)
+        meter.reports[:] = [{"input_tokens": -1_000_000, "output_tokens": "none"}]
+        return reply
 
 
 @probe("the limit of cost stops the run before it is passed")
 async def _cost(stage: Stage) -> str:
-    most, script = 0.05, [[("probe_read_only", {"what": str(n)})] for n in range(ENDLESS)]
-    async with stage.session(*script, more={"limits": {"cost": most}}, client=Approver("allow")) as session:
+    most = 0.05
+    async with stage.session(*_endless(), more={"limits": {"cost": most}}, client=Approver("allow")) as session:
         stop = await session.prompt("go on for ever")
         must(stop.limit == "cost", f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
         must(0 < session.budget.cost <= most, f"{session.budget.cost:g} dollars are booked, {most:g} were allowed")

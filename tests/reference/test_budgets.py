@@ -134,7 +134,9 @@ def test_a_limit_of_cost_on_a_model_without_a_price_is_refused(house, tmp_path, 
 
     async def story():
         harness = house(model, "some-model-of-tomorrow")
-        with pytest.raises(UsageFault, match=r"price list of 20\d\d-.*some-model-of-tomorrow.*HARNESS_MODEL.*--cost none"):
+        with pytest.raises(
+            UsageFault, match=r"price list of 20\d\d-.*some-model-of-tomorrow.*HARNESS_MODEL.*--cost none"
+        ):
             await harness.new_session(str(tmp_path), [], {"limits": {"cost": 1}})
         session, _ = await opened(harness, tmp_path)
         for attempt in (session.set_limits, session.add_limits, lambda given: session.configure({"limits": given})):
