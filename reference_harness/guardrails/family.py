@@ -82,7 +82,8 @@ async def _name(stage: Stage) -> str:
     return f"asked by {question.agent}, did not run"
 
 
-def _spawn(number: int) -> tuple[str, dict[str, str]]:
+def spawn(number: int) -> tuple[str, dict[str, str]]:
+    """A call that starts an agent."""
     types = agents.load()
     kind = "general-purpose" if "general-purpose" in types else next(iter(types))
     return "agent", {"type": kind, "prompt": f"part {number}"}
@@ -93,7 +94,7 @@ async def _number(stage: Stage) -> str:
     counts = []
     for limits, most in (({"children": 2}, 2), ({}, MANY - 1)):
         before = _opened(stage)
-        async with stage.session([_spawn(number) for number in range(MANY)], more={"limits": limits}) as session:
+        async with stage.session([spawn(number) for number in range(MANY)], more={"limits": limits}) as session:
             await session.prompt("Start as many as you can.")
         counts.append(len(_opened(stage)) - len(before) - 1)
         must(counts[-1] <= most, f"{counts[-1]} agents began, {most} at most should have")
@@ -104,7 +105,7 @@ async def _number(stage: Stage) -> str:
 async def _depth(stage: Stage) -> str:
     depths = []
     for limits, most in (({"depth": 1}, 1), ({"turns": 2 * MANY, "children": MANY}, DEEP)):
-        script: list[Step] = [[_spawn(number)] for number in range(MANY)]
+        script: list[Step] = [[spawn(number)] for number in range(MANY)]
         async with stage.session(*script, more={"limits": limits}) as session:
             await session.prompt("Start one that starts one.")
         depths.append(max(record.depth for record in _opened(stage)))

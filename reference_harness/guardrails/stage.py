@@ -221,6 +221,7 @@ def load() -> Mapping[str, Probe]:
         family,
         judging,
         limits,
+        lives,
         own_rules,
         own_tools,
         policies,

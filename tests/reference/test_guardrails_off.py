@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import sabotage_rules  # noqa: F401 - they fill the list
+import sabotage_lives  # noqa: F401 - they fill the list
+import sabotage_rules  # noqa: F401
 import sabotage_runs  # noqa: F401
 from sabotage import ALL
 from test_guardrails import play
