@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -103,7 +104,8 @@ async def _cancelled(stage: Stage) -> str:
 
     @made.tool(READ_ONLY)
     async def cancelling() -> str:
-        session.stop_turn()
+        await session.cancel()
+        await asyncio.sleep(0.5)  # cut short, where the cancel arrives
         return "begun"
 
     script: list[Step] = [[spawn(1)], [("cancelling", {}), LOOK], [LOOK], [LOOK]]
