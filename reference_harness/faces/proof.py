@@ -43,7 +43,7 @@ def guardrails(given: argparse.Namespace) -> int:
 def _first(finding: Finding) -> str:
     """The row's share of what was seen; the rest stands below the table."""
     first, _, more = finding.seen.partition("\n")
-    return first + (f" (and {more.count(chr(10)) + 1} more lines, see below)" if more else "")
+    return f"{first} (more below)" if more else first
 
 
 def _where() -> str:

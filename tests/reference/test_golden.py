@@ -125,6 +125,12 @@ def test_the_golden_table_is_kept_and_a_looser_configuration_fails_until_it_is_a
         golden.load()
 
 
+def test_a_golden_table_that_cannot_be_kept_says_where(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreFault, match="HARNESS_STATE_DIR"):
+        Golden(tmp_path / "file").keep(guards(Config()))
+
+
 def test_a_looser_configuration_is_on_record_at_resume_and_an_equal_one_is_not(tmp_path, run):
     async def story():
         one = harness(tmp_path, "hi")
