@@ -124,7 +124,8 @@ async def _unknown(stage: Stage) -> str:
 async def _malformed(stage: Stage, reply: Reply, word: str) -> str:
     async with stage.session(reply, more={"allow": ["probe_*"]}, client=Approver("allow")) as session:
         await session.prompt("go")
-        must(not stage.ran, f"ran: {stage.ran}")
+        started = [view.call.arguments for view in session.workflow.calls.values() if view.starts]
+        must(not stage.ran and not started, f"ran: {started}")
         is_told = word in told(session) or "not offered" in told(session)
         must(is_told or _none(session), f"the model was told: {told(session)}")
         return "did not run, and the model was told why"
@@ -161,6 +162,7 @@ async def _same_id(stage: Stage) -> str:
         block["id"] = "same"
     async with stage.session(reply, client=Approver("allow", "deny")) as session:
         await session.prompt("go")
+        must(len(session.workflow.calls) == 2 or _none(session), "the second call took the place of the first")
     must(("probe_destructive", "y") not in stage.ran, "the second call ran on the first one's approval")
     return "asked about each"
 

@@ -8,18 +8,22 @@ from typing import Any
 from reference_harness import agents, children
 from reference_harness.agents import AgentType
 from reference_harness.errors import LimitHit, UsageFault
+from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, probe
-from reference_harness.records import Opened
-from reference_harness.registry import READ_ONLY
+from reference_harness.records import Config, Limits, Opened
+from reference_harness.registry import DESTRUCTIVE, READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.session import Session
 from reference_harness.stores import SQLiteStore
+from reference_harness.tools import ToolAnswer
 
 ANY = AgentType("probe", "Do what you are told.")
 WIPE: Step = [("probe_destructive", {"what": "x"})]
 LOOK: Step = [("probe_read_only", {"what": "x"})]
 CHANGE: Step = [("probe_mutating", {"what": "x"})]
 DENY_X = '[[rule]]\ndecision = "deny"\ntool = "probe_*"\narguments = {what = "x"}\n'
+WRITE: Step = [("write", {"path": "probe", "content": "x"}), ("shell", {"command": "touch probe"})]
+WORKER = "general-purpose"
 MANY, DEEP = 60, 10  # agents, and levels of them, that nobody needs
 
 
@@ -58,6 +62,49 @@ async def _type(stage: Stage) -> str:
     return "by risk, by name and by mode: none ran"
 
 
+@probe("the agent types that come with the harness change nothing, but the one for whole pieces of work")
+async def _built_in(stage: Stage) -> str:
+    kinds = [kind for kind in agents.load(agents.BUILT_IN).values() if kind.name != WORKER]
+    for kind in kinds:
+        await _child(stage.plain(), "hello", WIPE, CHANGE, WRITE, kind=kind, client=Approver("allow"))
+        must(not stage.ran, f"an agent of the type {kind.name} ran {stage.ran}")
+        must(not (stage.workspace / "probe").exists(), f"an agent of the type {kind.name} wrote a file")
+    return ", ".join(kind.name for kind in kinds)
+
+
+@probe("a session of a type that only reads, or has limits, is held to them from its beginning")
+async def _root(_stage: Stage) -> str:
+    tight = AgentType("probe", "x", mode="plan", limits=Limits(turns=2))
+    config = children.under(Config(allow=("*",), limits=Limits(turns=9, calls=1)), tight)
+    must(config.mode == "plan", f"its mode is {config.mode}")
+    must((config.limits.turns, config.limits.calls) == (2, 1), f"its limits are {config.limits}")
+    return "its mode and limits, and those of the configuration where they are stricter"
+
+
+@probe("what a child may have done is asked about above it and beside it, whatever allows it")
+async def _doubts(stage: Stage) -> str:
+    stage, made, ran = stage.plain(), Functions("silent"), list[str]()
+
+    @made.tool(DESTRUCTIVE)
+    def silent(what: str) -> ToolAnswer:
+        ran.append(what)
+        return ToolAnswer("no answer", is_error=True, uncertain=True)
+
+    for first, second in ((True, False), (False, True), (True, True)):  # whether a child makes the call
+        ran.clear()
+        call: Step = [("silent", {"what": "x"})]
+        steps = [[[spawn(n)], call, "done"] if child else [call] for n, child in enumerate((first, second))]
+        script = [step for some in steps for step in some]
+        client = Approver("deny")
+        async with stage.session(
+            *script, sources=[made], more={"allow": ["silent", "agent"]}, client=client
+        ) as session:
+            await session.prompt("go")
+        must(len(ran) == 1, f"it ran {len(ran)} times; the first time by {'a child' if first else 'its parent'}")
+        must(bool(client.asked), "nobody was asked")
+    return "from child to parent, from parent to child, and from child to child"
+
+
 @probe("a child's session goes on under its parent, or not at all")
 async def _alone(stage: Stage) -> str:
     stage = stage.plain()
@@ -85,7 +132,7 @@ async def _name(stage: Stage) -> str:
 def spawn(number: int) -> tuple[str, dict[str, str]]:
     """A call that starts an agent."""
     types = agents.load()
-    kind = "general-purpose" if "general-purpose" in types else next(iter(types))
+    kind = WORKER if WORKER in types else next(iter(types))
     return "agent", {"type": kind, "prompt": f"part {number}"}
 
 

@@ -13,7 +13,7 @@ from reference_harness.events import Ended, Event, Happened
 from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, probe
 from reference_harness.life_records import BlackBox, Guarded
-from reference_harness.records import Asked, Decided, Entry, Requested, Started
+from reference_harness.records import Asked, Decided, Entry, Requested, Started, TurnEnded
 from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.stores import SQLiteStore
@@ -180,11 +180,12 @@ def _broken() -> Functions:
 
 @probe("each turn has one end, and what is shown is durable and numbered without a gap")
 async def _one_end(stage: Stage) -> str:
-    turns: dict[str, tuple[list[Step], dict[str, Any]]] = {
-        "done": (["hello"], {}), "refused": ([[WIPE], "hello"], {}), "limit": ([[LOOK], [LOOK]], {"turns": 1}),
-        "error": ([ModelFault("the model is gone")], {}), "defect": ([[("broken", {})]], {}),
+    turns: dict[str, tuple[list[Step], dict[str, Any], str]] = {
+        "done": (["hello"], {}, "end_turn"), "refused": ([[WIPE], "hello"], {}, "end_turn"),
+        "limit": ([[LOOK], [LOOK]], {"turns": 1}, "max_turn_requests"),
+        "error": ([ModelFault("the model is gone")], {}, "error"), "defect": ([[("broken", {})]], {}, "error"),
     }  # fmt: skip
-    for name, (script, limits) in turns.items():
+    for name, (script, limits, reason) in turns.items():
         here = stage.plain()
         watcher, sources = _Watcher(here), [_broken()]
         async with here.session(*script, more={"limits": limits}, client=watcher, sources=sources) as session:
@@ -194,6 +195,9 @@ async def _one_end(stage: Stage) -> str:
                 ends.count(True) == 1 and ends[-1],
                 f"{name}: {ends.count(True)} ends, the last event is one: {ends[-1]}",
             )
+        told = [event.reason for event in watcher.events if isinstance(event, Ended)]
+        told += [record.reason for record in stage.records(session.id) if isinstance(record, TurnEnded)][-1:]
+        must(set(told) == {reason}, f"{name}: it is told as {told}")
         numbers = [event.entry.seq for event in watcher.events if isinstance(event, Happened)]
         must(numbers == list(range(1, len(numbers) + 1)), f"{name}: the numbers are {numbers}")
         must(not watcher.early, f"{name}: shown before it was durable: {watcher.early}")

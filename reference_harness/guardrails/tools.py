@@ -9,7 +9,7 @@ from typing import Any
 
 from reference_harness import tools
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe, told
 from reference_harness.policy import PolicyFile
 from reference_harness.pool import matches
 from reference_harness.records import Decided, PoolAssembled
@@ -127,3 +127,29 @@ async def _sent(stage: Stage) -> str:
 
 def _name(tool: Mapping[str, Any]) -> str:
     return str(tool["name"])
+
+
+class _Dying(Functions):
+    """A source that is gone once it was called."""
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> tools.ToolAnswer:
+        """Answer, and be gone."""
+        answer = await super().call(tool, arguments)
+        self.lost = "gone"
+        return answer
+
+
+@probe("the tools of a source that is gone are offered no more, and its name is nobody else's")
+async def _gone(stage: Stage) -> str:
+    made = _Dying("dying")
+    made.tool(READ_ONLY)(stage.tool("dying"))
+    model = ScriptedModel([[("dying", {"what": "x"})], [("dying", {"what": "y"})]], name=priced())
+    async with stage.plain().session(sources=[made], model=model) as session:
+        await session.prompt("go")
+        heirs = stage.named("dying", risk=READ_ONLY)
+        session.registry.replace(heirs.listing, heirs.source)
+        must(session.registry.get("dying") is None, "another source took its name")
+    must(stage.ran == [("dying", "x")], f"ran: {stage.ran}")
+    offered = [[_name(tool) for tool in request["tools"]] for request in model.requests]
+    must("dying" in offered[0] and "dying" not in offered[1], "a tool of a source that is gone was offered")
+    return "offered before, and not after"

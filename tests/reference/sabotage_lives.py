@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sabotage import nothing, off, put
 
-from reference_harness import handlers
+from reference_harness import agents, calls, children, connections, handlers, turn
+from reference_harness.events import Stop
 from reference_harness.harness import Harness
 from reference_harness.permissions import Answer
 from reference_harness.policy import PolicyFile
@@ -18,6 +20,7 @@ from reference_harness.session import Session
 from reference_harness.settings import Settings
 from reference_harness.transcript import Transcript
 from reference_harness.turn import Turn
+from reference_harness.workflow import Workflow
 
 AGAIN, BATCH = "a session that is taken up again", "in a batch exactly the calls run"
 put("the_last_reply_is_obeyed", "what the last request asks for", Turn, "stop_if_nothing_can_follow", nothing)
@@ -95,3 +98,47 @@ def the_workspace_has_a_policy(patch: pytest.MonkeyPatch) -> None:
         real(self, PolicyFile(planted) if planted.exists() else rules, *more)
 
     patch.setattr(Session, "load_rules", load)
+
+
+# -- from an agent to the one above it, and beside it ------------------------------------------------------------------
+
+
+def _own_doubt(session: Any, view: Any) -> bool:
+    return session.workflow.doubtful(view.call.tool, view.call.digest, but=view.call.id)
+
+
+DOUBT, TYPES = "what a child may have done is asked about", "the agent types that come with the harness"
+ROOT, ENDS = "a session of a type that only reads", "each turn has one end"
+put("a_childs_doubts_end_with_it", DOUBT, Workflow, "doubts", lambda _: ())
+put("a_child_does_not_ask_above", DOUBT, Session, "doubtful", _own_doubt)
+put("a_type_is_nothing_at_the_root", ROOT, children, "under", lambda config, _: config)
+put("the_looser_limit_counts", ROOT, children, "tightest", lambda _, others: others)
+put("what_is_gone_is_offered", "the tools of a source that is gone", connections, "drop", nothing)
+put("equal_ids_stay_equal", "two calls with one id", calls, "_fresh_id", lambda id_, *_: id_)
+
+
+@off(TYPES)
+def the_types_have_everything(patch: pytest.MonkeyPatch) -> None:
+    real = agents.load
+
+    def load(*folders: Path) -> Any:
+        loose = {"risks": agents.RISKS, "mode": None, "tools": ("*",), "without": ()}
+        return {name: replace(kind, **loose) for name, kind in real(*folders).items()}
+
+    patch.setattr(agents, "load", load)
+
+
+@off("arguments that do not fit")
+def arguments_that_nobody_declared_reach_the_tool(patch: pytest.MonkeyPatch) -> None:
+    real = turn.misfit
+    patch.setattr(turn, "misfit", lambda *given: "" if "Additional" in (found := real(*given)) else found)
+
+
+@off(ENDS)
+def an_error_is_told_as_done(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "end_by_error", lambda self, _: self._end_now(Stop("end_turn")))
+
+
+@off(ENDS)
+def a_limit_is_told_as_done(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Turn, "end_by_limit", lambda self, _: self._end_now(Stop("end_turn")))
