@@ -30,7 +30,7 @@ def test_a_sabotaged_guardrail_is_named(name, monkeypatch):
 
 def test_the_sabotages_are_about_most_of_the_guardrails():
     about = {only(sentence) for sentence, _ in ALL.values()}
-    assert len(about) > 50
+    assert len(about) > 70
 
 
 LOOSE = {
