@@ -9,7 +9,7 @@ from typing import Any
 
 from reference_harness.events import Question
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, probe
+from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, must, probe
 from reference_harness.registry import DESTRUCTIVE
 from reference_harness.scripted import Step
 from reference_harness.tools import ToolAnswer
@@ -53,6 +53,8 @@ async def _once(stage: Stage) -> str:
 
 @probe("what is kept for always is what was shown, and covers no other command")
 async def _shown(stage: Stage) -> str:
+    if not stage.has_shell:
+        return NO_SHELL
     stage, client = stage.plain(), Approver("allow", scope="always")
     async with stage.session([("shell", {"command": "touch probe-a"})], client=client) as session:
         await session.prompt("go")

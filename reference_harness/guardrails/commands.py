@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from reference_harness import sandbox
 from reference_harness.guardrails.own_rules import note_only
-from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, must, probe, told
 from reference_harness.scripted import Step
 from reference_harness.work_records import Verified
 
@@ -60,6 +60,8 @@ async def _plainly(stage: Stage) -> str:
 
 @probe("a shell command that only looks like reading does not run without an approval")
 async def _disguised(stage: Stage) -> str:
+    if not stage.has_shell:
+        return NO_SHELL
     stage = stage.plain()
     (stage.workspace / "file").write_text("x")
     must(await _reached(stage, READS) == list(READS), "not even what only reads gets through: this shows nothing")
@@ -73,6 +75,8 @@ async def _disguised(stage: Stage) -> str:
 
 @probe("a question about the shell says whether it is confined, and where it must be, it does not run otherwise")
 async def _said(stage: Stage) -> str:
+    if not stage.has_shell:
+        return NO_SHELL
     working, outside, client = sandbox.program("required") is not None, stage.folder / "outside", Approver("allow")
     stage = stage.plain('[sandbox]\nuse = "required"\n')
     async with stage.session([("shell", {"command": f"echo x > {outside}"})], client=client) as session:
@@ -88,6 +92,8 @@ async def _said(stage: Stage) -> str:
 
 @probe("what looks like a secret reaches neither a command nor a verifier")
 async def _secrets(stage: Stage) -> str:
+    if not stage.has_shell:
+        return NO_SHELL
     name = "PROBE_API_KEY"
     os.environ[name] = CANARY
     try:

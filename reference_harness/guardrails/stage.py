@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from reference_harness import builtin
 from reference_harness.errors import UsageFault
 from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
@@ -31,6 +32,7 @@ from reference_harness.session import Session
 from reference_harness.sources import ToolSource
 from reference_harness.stores import SQLiteStore, Store
 
+NO_SHELL = "there is no bash here, and so no shell"
 PATIENCE = 60.0  # seconds until a probe that does not end is given up
 
 
@@ -98,6 +100,11 @@ class Stage:
     def policy(self) -> Path:
         """The policy of a stage that `plain` made."""
         return self.state / "harness.toml"
+
+    @property
+    def has_shell(self) -> bool:
+        """Whether the shell tool can be there at all."""
+        return builtin.BASH in builtin.context(str(self.workspace))
 
     def other(self, name: str) -> Path:
         """A folder of this name beside the workspace."""

@@ -48,7 +48,8 @@ async def _size(stage: Stage) -> str:
     async with stage.session(calls, sources=[made], client=Approver("allow")) as session:
         await session.prompt("go")
         for view in session.workflow.calls.values():
-            must(view.starts == 1, f"{view.call.tool} did not run: {view.text[:200]}")
+            here = stage.has_shell or view.call.tool != "shell"
+            must(view.starts == here, f"{view.call.tool} did not run: {view.text[:200]}")
             must(len(view.text) <= BOUND, f"the model was told {len(view.text)} characters by {view.call.tool}")
     return f"{len(calls)} tools, each told of no more than {BOUND} characters"
 

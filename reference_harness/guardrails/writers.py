@@ -80,15 +80,10 @@ async def _private(stage: Stage) -> str:
 
 
 def _look(folder: Path) -> None:
-    """The folder, and what is in it if the folder itself lets others in."""
-    if folder.exists() and folder.stat().st_mode & 0o077:
-        found = [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
-        must(False, f"others may enter {', '.join(map(str, found[:5]))}: chmod go-rwx it")
-    must(not _open_files(folder), f"others may read {_open_files(folder)}: chmod go-rwx it")
-
-
-def _open_files(folder: Path) -> list[str]:
-    return [str(path) for path in folder.glob("journal.db*") if path.stat().st_mode & 0o077]
+    """A folder that holds a journal, and the journal's files."""
+    found = [*folder.glob("journal.db*"), *folder.glob("golden-*")]
+    open_ = [str(path) for path in (*([folder] if found else ()), *found) if path.stat().st_mode & 0o077]
+    must(not open_, f"others may enter or read {', '.join(open_)}: chmod go-rwx it")
 
 
 @probe("a call that a death cut short is not made again on the word of a source that is not trusted")

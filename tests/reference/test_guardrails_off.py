@@ -9,6 +9,7 @@ import sabotage_runs  # noqa: F401
 from sabotage import ALL
 from test_guardrails import play
 
+from reference_harness import builtin, sandbox
 from reference_harness.guardrails import stage
 from reference_harness.records import Config
 
@@ -94,6 +95,8 @@ def test_a_state_folder_that_others_may_enter_is_named(configured, tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o755)
     sentence = "what the harness keeps is readable by nobody"
+    assert not play(None, sentence), "there is nothing in it yet"
+    (tmp_path / "state" / "journal.db").touch(0o600)
     assert "chmod go-rwx" in play(None, sentence)[only(sentence)]
 
 
@@ -115,6 +118,16 @@ def test_a_probe_that_does_not_end_is_a_guardrail_that_is_off(monkeypatch):
     monkeypatch.setattr(stage, "PATIENCE", 0.05)
     monkeypatch.setitem(stage.PROBES, "made up", endless)
     assert play(None, "made up") == {"made up": "it did not end within 0.05 seconds"}
+
+
+def test_without_a_shell_nothing_of_it_is_missed(monkeypatch):
+    monkeypatch.setattr(builtin, "_has_bash", lambda _: False)
+    assert play() == {}
+
+
+def test_without_a_sandbox_it_says_so_and_is_no_failure(monkeypatch):
+    monkeypatch.setattr(sandbox, "_working", lambda _: None)
+    assert play(None, "shell", "sandbox", "secret", "bounded", "done") == {}
 
 
 # -- stricter is no failure --------------------------------------------------------------------------------------------
