@@ -26,6 +26,11 @@ def refuses(mode: str, weight: Weight) -> bool:
     return mode == "plan" and weight is not Weight.READS
 
 
-def lets_through(mode: str, weight: Weight, *, outside: bool = False) -> bool:
-    """Whether the mode lets a call through that would ask by default. `outside`: it reads outside the workspace."""
-    return mode == "bypass" or (mode == "auto" and weight <= Weight.MILD and not outside)
+def lets_through(mode: str, weight: Weight) -> bool:
+    """Whether the mode lets a call through that would ask by default."""
+    return mode == "bypass" or (mode == "auto" and weight <= Weight.MILD)
+
+
+def asks_outside(mode: str) -> bool:
+    """Whether a call asks nevertheless that reads outside the workspace."""
+    return mode != "bypass"
