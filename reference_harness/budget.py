@@ -168,6 +168,11 @@ class Budget:
         ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near,
     }  # fmt: skip
 
+    @property
+    def knows_cost(self) -> bool:
+        """Whether all that was used, and will be, has a price: no limit of cost could be kept or raised otherwise."""
+        return price_of(self.model) is not None and not self.unpriced
+
     def spent(self) -> Spent:
         """All that was spent, children included."""
         return Spent(**{name: getattr(self, name) for name in Spent.__struct_fields__})
@@ -239,7 +244,7 @@ class Budget:
 
     def _affordable(self, allowed: float, estimate: int, room: int) -> int:
         price = price_of(self.model)
-        if price is None or self.unpriced:  # refused where it is set; here only if the model changed since
+        if price is None or not self.knows_cost:  # refused where it is set; here only if the model changed since
             raise LimitHit("cost", allowed, math.inf)
         used = self.cost + estimate * price.input / 1e6
         room = min(room, int((allowed - used) * 1e6 / price.output))

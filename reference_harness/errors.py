@@ -1,5 +1,12 @@
 """The one family of errors. A message says what happened and what to do next, and never holds a key."""
 
+import math
+
+UNPRICED = (  # raising the limit would not help
+    "what a model without a price uses is not known in money. Add its price to prices.json, take a model that has one "
+    "(HARNESS_MODEL), or go on under another limit (--cost none --tokens N)"
+)
+
 
 class HarnessFault(Exception):  # noqa: N818 - a fault is what it is called throughout
     """Base of every error this package raises on purpose."""
@@ -28,10 +35,11 @@ class ModelFault(HarnessFault):
 
 
 class LimitHit(HarnessFault):
-    """A limit of the session does not allow the next step."""
+    """A limit of the session does not allow the next step. `used` is infinite where nobody knows it."""
 
     def __init__(self, limit: str, allowed: float, used: float) -> None:
-        super().__init__(f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it, go on")
+        told = f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it, go on"
+        super().__init__(told if used < math.inf else f"the limit of {allowed:g} {limit} cannot be kept: {UNPRICED}")
         self.limit = limit
         self.allowed = allowed
         self.used = used

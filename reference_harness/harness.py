@@ -37,14 +37,19 @@ class Harness:
         store: Store | None = None,
         *,
         standing_servers: bool = True,
+        rules: PolicyFile | None = None,
+        grants: Grants | None = None,
     ) -> None:
-        """`standing_servers`: whether sessions are connected to the servers of the operator's file, too."""
+        """`standing_servers`: whether sessions are connected to the servers of the operator's file, too.
+
+        `rules`, `grants`: the policy and the saved grants, where they are not the operator's own.
+        """
         self._standing = standing_servers
         self._folder = folder
         self._model = model
         self._store = store
         self._clients = HttpClients()
-        self._rules, self._grants = PolicyFile(), Grants()
+        self._rules, self._grants = rules or PolicyFile(), grants or Grants()
         self.sessions: dict[str, Session] = {}
 
     @property

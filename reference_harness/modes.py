@@ -1,7 +1,8 @@
 """The modes: what happens to a call that no rule of the operator covers. Only the operator sets one.
 
-From strict to loose: `plan` changes nothing, `ask` asks, `auto` lets mild changes inside the workspace through,
-`bypass` asks for nothing that no rule asks for. A deny, a rule that asks, and doubt hold in every mode.
+From strict to loose: `plan` changes nothing, `ask` asks, `auto` lets mild changes inside the workspace through and
+still asks to read outside of it, `bypass` asks for nothing that no rule asks for. A deny, a rule that asks, and doubt
+hold in every mode.
 """
 
 from __future__ import annotations
@@ -28,3 +29,8 @@ def refuses(mode: str, weight: Weight) -> bool:
 def lets_through(mode: str, weight: Weight) -> bool:
     """Whether the mode lets a call through that would ask by default."""
     return mode == "bypass" or (mode == "auto" and weight <= Weight.MILD)
+
+
+def asks_outside(mode: str) -> bool:
+    """Whether a call asks nevertheless that reads outside the workspace."""
+    return mode != "bypass"

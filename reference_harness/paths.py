@@ -15,6 +15,7 @@ from pathlib import Path
 
 CONFIG_FILE = "harness.toml"
 KEPT = ("grants.jsonl", "grants.jsonl.new", "grants.jsonl.lock")  # beside the policy
+AGENTS = "agents"  # beside it, too: whoever can write an agent type could write the one that judges his work
 _GLOB = re.compile(r"[*?\[]")
 BELOW = r"(?:/.*)?\Z"  # how every path expression ends: what is below is covered, too
 _MOST_MATCHES = 256  # a glob with more is not followed: it asks
@@ -43,14 +44,13 @@ def config_folder() -> Path:
 
 
 def protected(*more: Path | str) -> tuple[str, ...]:
-    """The folders and files that are policy, grants, sessions, log and audit, resolved.
+    """The folders and files that are policy, grants, agent types, sessions, log and audit, resolved.
 
     A policy that HARNESS_CONFIG names may lie among other files: then it is protected, and what is kept beside it.
     """
     policy = config_file()
-    beside = (
-        [policy, *(policy.with_name(name) for name in KEPT)] if os.environ.get("HARNESS_CONFIG") else [policy.parent]
-    )
+    named = [policy, *(policy.with_name(name) for name in (*KEPT, AGENTS))]
+    beside = named if os.environ.get("HARNESS_CONFIG") else [policy.parent]
     return tuple({os.path.realpath(place): None for place in (state_folder(), *beside, *more)})
 
 

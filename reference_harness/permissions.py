@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from reference_harness.ground import Book, Ground, said
-from reference_harness.modes import Weight, lets_through, refuses
-from reference_harness.places import judge_place, other_words, paths_of, weigh_places
+from reference_harness.modes import Weight, asks_outside, lets_through, refuses
+from reference_harness.places import OUTSIDE, judge_place, other_words, paths_of, weigh_places
 from reference_harness.pool import matches
 from reference_harness.records import Call, Config, Decision
 from reference_harness.registry import CHANGED, DESTRUCTIVE, MUTATING, READ_ONLY, ToolInfo, digest_of
@@ -83,13 +83,17 @@ def never(tool: ToolInfo, ground: Ground) -> str:
 def _lifted(found: _Parts, mode: str) -> list[Finding]:
     """All findings, with those that a rule about the whole tool, or else the mode, lifts."""
     allows = next((each for each in found.whole if each.verdict is Verdict.ALLOW), None)
-    if allows is None and lets_through(mode, found.weight):
+    if allows is None and lets_through(mode, found.weight) and not (asks_outside(mode) and _reads_outside(found)):
         allows = Finding(Verdict.ALLOW, f"mode:{mode}")
     if allows is None:
         return found.whole + found.parts
     asked = any(each.default and each.verdict is Verdict.ASK for each in found.parts)
     stay = [each for each in found.parts if not each.default or each.verdict is not Verdict.ASK]
     return found.whole + stay + ([allows] if asked else [])
+
+
+def _reads_outside(found: _Parts) -> bool:
+    return any(each.rule == OUTSIDE for each in found.parts)
 
 
 def _look(tool: ToolInfo, call: Call, book: Book) -> _Parts:

@@ -11,6 +11,7 @@ from reference_harness.modes import Weight
 from reference_harness.paths import HARMLESS, holds, is_inside, resolve, strings, touches
 from reference_harness.verdicts import Finding, Verdict
 
+OUTSIDE = "path:it reads outside the workspace"
 GUARDED = "guarded:policy, grants, sessions and audit"
 
 
@@ -28,7 +29,7 @@ def _by_default(path: str, workspace: str, *, writes: bool) -> Finding:
         return Finding(Verdict.ASK, "path:it writes", default=True)
     if is_inside(path, workspace):
         return Finding(Verdict.ALLOW, "path:it reads in the workspace", default=True)
-    return Finding(Verdict.ASK, "path:it reads outside the workspace", default=True)
+    return Finding(Verdict.ASK, OUTSIDE, default=True)
 
 
 def guard(path: str, book: Book, *, writes: bool) -> Iterator[Finding]:

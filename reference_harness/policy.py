@@ -116,16 +116,18 @@ class PolicyFile:
     A file that was there and is gone counts as one that cannot be read: whoever saves it may be just about to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
+        """`path`: a file of one's own, which has to be there; without it the operator's."""
+        self._path = path
         self._where = ""
         self._read: tuple[object, Policy] | None = None
 
     def now(self) -> Policy:
         """The policy in force. Raises UsageFault."""
-        self._where = self._where or str(config_file())
+        self._where = self._where or str(self._path or config_file())
         stamp = _stamp(self._where)
         if self._read is None or self._read[0] != stamp:
-            policy = load()
+            policy = load(self._path)
             if self._read and self._read[1].source and not policy.source:
                 raise UsageFault(f"the policy {self._read[1].source} is gone: put it back, or start anew without it")
             self._read = stamp, policy

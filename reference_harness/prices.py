@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from reference_harness.errors import UsageFault
+from reference_harness.errors import UNPRICED, UsageFault
 from reference_harness.records import Limits, Usage
 
 FILE = Path(__file__).with_name("prices.json")
@@ -59,11 +59,11 @@ def refuse_unpriced(limits: Limits, model: str, unpriced: int = 0) -> None:
         return
     if price_of(model) is None:
         raise UsageFault(
-            f"a limit of cost cannot be kept: the price list of {sheet().date} has no model {model[:80]!r}. "
-            "Limit the tokens instead, or add the model's price to prices.json"
+            f"a limit of cost cannot be kept: the price list of {sheet().date} has no model {model[:80]!r}, and "
+            f"{UNPRICED}. The list is {FILE}"
         )
     if unpriced:
         raise UsageFault(
-            f"a limit of cost cannot be kept: this session has used {unpriced} tokens of a model that has no price. "
-            "Limit the tokens instead"
+            f"a limit of cost cannot be kept: this session has used {unpriced} tokens of a model that has no price, "
+            f"and {UNPRICED}. The list is {FILE}"
         )

@@ -19,6 +19,7 @@ from reference_harness.registry import (
     MUTATING,
     PLUGIN,
     READ_ONLY,
+    SKILL,
     UNKNOWN,
     Source,
     ToolInfo,
@@ -28,6 +29,8 @@ from reference_harness.rules import SHELL, Rule, words_of
 
 RISKS = (READ_ONLY, MUTATING, DESTRUCTIVE, UNKNOWN)
 MOST = 100  # patterns of whole tools that get a sample of their own; the fingerprint covers all
+_WORKSPACE = "/a-workspace"  # of the samples: it need not be there
+_LINES = ("ls", "touch file", "rm -rf file", "git push", "python3 file", "curl https://example.com")
 _SCHEMA: Mapping[str, str] = {"type": "object"}
 _SET = re.compile(r"\[!?(.)[^]]*\]")
 
@@ -60,7 +63,21 @@ def decided(sample: Sample, guards: Guards) -> str:
     """allow, ask, deny, or left out of the pool."""
     if any(matches(pattern, sample.tool) for pattern in (*guards.config.exclude, *guards.policy.exclude)):
         return "left out"
-    return judge(sample.tool, sample.call, Ground(guards.config, guards.policy, guards.mode)).verdict.name.lower()
+    ground = Ground(guards.config, guards.policy, guards.mode, cwd=_WORKSPACE)
+    return judge(sample.tool, sample.call, ground).verdict.name.lower()
+
+
+def usual() -> dict[str, Sample]:
+    """Calls of the harness's own tools, and of one that was learned: what modes and tiers are about."""
+    files = (("read", READ_ONLY, "file"), ("read", READ_ONLY, "/etc/file"), ("write", MUTATING, "file"),
+             ("write", MUTATING, ".file"), ("write", MUTATING, "/etc/file"))  # fmt: skip
+    made = [
+        _sample(f"{name} {name}s {path}", name, risk, {"path": path}, tier=BUILTIN, paths=("path",))
+        for name, risk, path in files
+    ]
+    made += [_sample(f"shell: {line}", SHELL, DESTRUCTIVE, {"command": line}, tier=BUILTIN) for line in _LINES]
+    made += [of_tool("fetch", MUTATING, tier=BUILTIN), of_tool("learned", READ_ONLY, tier=SKILL)]
+    return _by_key(made)
 
 
 def whole(guards: Guards) -> dict[str, Sample]:

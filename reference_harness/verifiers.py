@@ -42,7 +42,8 @@ def check(verifiers: Sequence[str]) -> None:
         if one in (JOURNAL, AGENT):
             continue
         if not one.startswith(COMMAND) or not _words(one):
-            raise UsageFault(f"unknown verifier {one!r}: known are {JOURNAL}, {AGENT}, {COMMAND} PROGRAM ARGUMENTS")
+            meant = f"{COMMAND} {one}" if not one.startswith(COMMAND) else f"{COMMAND} pytest -q"
+            raise UsageFault(f"unknown verifier {one!r}: known are {JOURNAL}, {AGENT}, and commands as in {meant!r}")
 
 
 def _words(one: str) -> list[str]:
@@ -72,7 +73,8 @@ async def _passes(session: Session, verifier: str) -> bool:
     elif verifier == AGENT:
         passed, evidence = await _agent(session)
     else:
-        passed, evidence = await _command(_words(verifier), workspace.of(session, session.settings.cwd))
+        place = workspace.of(session, session.settings.cwd)
+        passed, evidence = await _command(_words(verifier), place, _seconds(session))
     digest = hashlib.sha256(evidence.encode("utf-8", "replace")).hexdigest()
     shown = evidence[-MAX_EVIDENCE:]
     session.journal.commit(Verified(verifier, passed, shown, round(time.monotonic() - began, 3), digest))
@@ -109,8 +111,15 @@ async def _agent(session: Session) -> tuple[bool, str]:
 # -- a command -----------------------------------------------------------------------------------------------------
 
 
-async def _command(words: Sequence[str], where: workspace.Workspace) -> tuple[bool, str]:
-    """Run a program to its end, or to the end of its time; what it started goes with it."""
+def _seconds(session: Session) -> float:
+    """How long a command may take: our bound, or what is left of the time of the session and those above it."""
+    gauges = (gauge for one in session.line() for gauge in one.budget.gauges(one.limits, time.time()))
+    left = (allowed - used for name, allowed, used in gauges if name == "time")
+    return max(0.0, min(TIME_LIMIT, *left))
+
+
+async def _command(words: Sequence[str], where: workspace.Workspace, seconds: float) -> tuple[bool, str]:
+    """Run a program to its end, or for so many seconds; what it started goes with it."""
     spelled = shlex.join(words)
     if not os.path.isabs(where.folder):  # noqa: PTH117 - a string in
         return False, f"{spelled} could not be started: the session has no folder to run it in"
@@ -124,17 +133,21 @@ async def _command(words: Sequence[str], where: workspace.Workspace) -> tuple[bo
     except (OSError, ValueError, ToolFault) as no:
         return False, f"{spelled} could not be started: {no}"
     try:
-        async with asyncio.timeout(TIME_LIMIT):
+        async with asyncio.timeout(seconds):
             output = await _tail(process)
             code = await process.wait()
     except TimeoutError:
-        return False, f"{spelled} did not end within {TIME_LIMIT:g} seconds"
+        return False, f"{spelled} did not end within {seconds:.3g} seconds{_why(seconds)}"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(asyncio.CancelledError):
             await process.wait()
     return code == 0, f"{output}\n({spelled} ended with {code}, {'in the sandbox' if confined else 'not sandboxed'})"
+
+
+def _why(seconds: float) -> str:
+    return ", which was left of the limit of time" if seconds < TIME_LIMIT else ""
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:

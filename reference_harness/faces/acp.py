@@ -21,6 +21,7 @@ from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
 from reference_harness.faces.stdio import streams
+from reference_harness.fingerprint import looser_since
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
@@ -133,9 +134,14 @@ class HarnessAgent:
         for call in open_calls:
             if call.state == "in_doubt":
                 client.send(view.left_in_doubt(call))
+        loosened = looser_since(session, entries[-1].seq)
+        for line in loosened:
+            client.send(view.loosened(line))
         await self.outbox.join()
         meta = _failures(session) or {"conformance": {}}
         meta["conformance"]["unfinished"] = [view.unfinished(call) for call in open_calls]
+        if loosened:
+            meta["conformance"]["loosened"] = loosened
         return schema.LoadSessionResponse(field_meta=meta)
 
     async def prompt(self, prompt: list[Any], session_id: str, **_more: Any) -> schema.PromptResponse:

@@ -83,6 +83,11 @@ def left_in_doubt(view: CallView) -> Any:
     return _progress(view.call.id, "failed", in_doubt=True)
 
 
+def loosened(line: str) -> Any:
+    """What a person should know before he goes on: it is nothing that the model said."""
+    return _text("agent_thought_chunk", visible(f"A guardrail is looser than before in this session: {line}") + "\n")
+
+
 def _text(kind: str, text: str) -> Any:
     models = {
         "agent_message_chunk": schema.AgentMessageChunk, "agent_thought_chunk": schema.AgentThoughtChunk,

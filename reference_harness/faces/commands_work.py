@@ -135,7 +135,7 @@ def news(record: AnyRecord) -> list[str]:
                 f"its last life ended badly: {cause}. It was {doing}." + (f" Open calls: {calls}." if calls else "")
             ]
         case Guarded(loosened=loosened):
-            return [f"a guardrail is looser than when this session began: {line}" for line in loosened]
+            return [f"a guardrail is looser than before in this session: {line}" for line in loosened]
     return []
 
 
@@ -180,8 +180,11 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
         client.say(calls, "yellow")
     client.say(budget_line(session))
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
-    if stop.limit:
+    if stop.limit and (stop.limit != "cost" or session.budget.knows_cost):
         client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+    if stop.reason == "unverified":
+        client.say(f"all that was seen:  harness log --session {session.id} --kind verified", "bold")
+        client.say(f'to go on:  harness resume {session.id} "what is to be mended"', "bold")
     for view in session.workflow.waiting():
         client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
 

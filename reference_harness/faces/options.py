@@ -22,6 +22,7 @@ LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
     "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
     "repeats": (int, "equal calls in a row"), "children": (int, "child agents"), "depth": (int, "levels of them"),
 }  # fmt: skip
+NONE = "none"  # of a limit: the operator's or the session's is lifted, ours holds
 RULES = ("allow", "ask", "deny", "exclude", "enable")
 
 
@@ -37,6 +38,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
     return int(text)
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        return NONE if text == NONE else kind(text)
+
+    read.__name__ = kind.__name__  # argparse names it: "invalid int value"
+    return read
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +65,8 @@ def add_session(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="append", default=[], metavar="NAME",
                         help="believe what this source says of its tools' risk; else all of them ask")  # fmt: skip
     for name, (kind, what) in LIMITS.items():
-        parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=f"at most so much: {what}")
+        type_ = _or_none(kind)
+        parser.add_argument(f"--{name}", type=type_, metavar=name.upper(), help=f"at most so much, or none: {what}")
     for rule in RULES:
         parser.add_argument(f"--{rule}", action="append", default=[], metavar="TOOL", help=f"{rule} these tools")
     parser.add_argument("--mode", help="what happens to calls that no rule covers")
@@ -112,6 +122,7 @@ def _words(given: str, target: str) -> list[str]:
 def config(given: argparse.Namespace) -> dict[str, Any]:
     """The settings that the options stand for."""
     limits = {name: value for name in LIMITS if (value := getattr(given, name, None)) is not None}
+    limits = {name: None if value == NONE else value for name, value in limits.items()}
     rules = {name: value for name in (*RULES, "mode", "handler", "worker") if (value := getattr(given, name, None))}
     return rules | ({"limits": limits} if limits else {})
 

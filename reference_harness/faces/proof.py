@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from reference_harness import defaults, policy
+from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.faces import options, output
 from reference_harness.faces.commands_work import find
-from reference_harness.fingerprint import Guards, looser
+from reference_harness.fingerprint import Guards, changes
 from reference_harness.guardrails import Finding, Golden, load, play
 from reference_harness.harness import Harness
 from reference_harness.paths import state_folder
 from reference_harness.records import Config
+
+_GOLDEN = "nothing is decided more loosely than in the golden table"
+_RENEW = "To keep this as the table from now on: harness verify --accept"
 
 
 def guardrails(given: argparse.Namespace) -> int:
@@ -25,12 +30,20 @@ def guardrails(given: argparse.Namespace) -> int:
     if given.json:
         output.json_lines(asdict(finding) for finding in findings)
         return 1 if off else 0
-    rows = [{"": "ok" if f.held else "OFF", "guardrail": f.guardrail, "what was seen": f.seen} for f in findings]
+    rows = [{"": "ok" if f.held else "OFF", "guardrail": f.guardrail, "what was seen": _first(f)} for f in findings]
     output.table(rows, ("", "guardrail", "what was seen"), "")
     print(f"\n{len(findings) - len(off)} of {len(findings)} guardrails hold.{_where()}")  # noqa: T201 - a command prints
-    for finding in off:
-        print(f"OFF: {finding.guardrail}\n     {finding.seen}")  # noqa: T201 - a command prints
+    for finding in findings:
+        if not finding.held or "\n" in finding.seen:
+            seen = finding.seen.replace("\n", "\n     ")
+            print(f"{'ok' if finding.held else 'OFF'}: {finding.guardrail}\n     {seen}")  # noqa: T201 - a command prints
     return 1 if off else 0
+
+
+def _first(finding: Finding) -> str:
+    """The row's share of what was seen; the rest stands below the table."""
+    first, _, more = finding.seen.partition("\n")
+    return f"{first} (more below)" if more else first
 
 
 def _where() -> str:
@@ -40,19 +53,32 @@ def _where() -> str:
 
 async def _played(config: Config, only: str) -> list[Finding]:
     probes = {name: probe for name, probe in load().items() if only in name}
+    if not probes:
+        raise UsageFault(f"no guardrail is called by {only!r}: `harness verify` shows them all")
     return [finding async for finding in play(config, probes)]
 
 
 def _golden(guards: Guards, *, accept: bool) -> Finding:
-    name = "nothing is decided more loosely than in the golden table"
-    golden = Golden(state_folder())
-    before = None if accept else golden.load()
-    if before is None:
-        golden.keep(guards)
-        return Finding(name, True, f"kept as it is now: {golden.path}")
-    if loosened := looser(before.decisions, before.guards, guards):
-        return Finding(name, False, "; ".join(loosened) + ". If you mean it: harness verify --accept")
-    return Finding(name, True, f"{len(before.decisions)} decisions, none looser")
+    golden, changed = Golden(state_folder()), list[tuple[str, bool]]()
+    try:
+        if before := golden.load():
+            changed = changes(before.decisions, before.guards, guards)
+    except HarnessFault:  # what cannot be read is what is renewed
+        if not accept:
+            raise
+        before = None
+    if before and not accept:
+        return _compared(len(before.decisions), changed)
+    golden.keep(guards)
+    return Finding(_GOLDEN, True, "\n".join([f"kept as it is now: {golden.path}", *(told for told, _ in changed)]))
+
+
+def _compared(decisions: int, changed: Sequence[tuple[str, bool]]) -> Finding:
+    loosened, others = ([told for told, loose in changed if loose is wanted] for wanted in (True, False))
+    if loosened:
+        return Finding(_GOLDEN, False, "\n".join([*loosened, "If you mean it: harness verify --accept"]))
+    said = [f"{decisions} decisions, none looser", *(f"not looser: {told}" for told in others)]
+    return Finding(_GOLDEN, True, "\n".join([*said, *([_RENEW] if others else ())]))
 
 
 def journal(given: argparse.Namespace) -> int:

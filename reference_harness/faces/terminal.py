@@ -23,7 +23,8 @@ from reference_harness.records import (
     RulesLoaded,
     Started,
 )
-from reference_harness.work_records import LimitNear
+from reference_harness.verifiers import JOURNAL
+from reference_harness.work_records import LimitNear, Verified
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _COLOURS = {"": "0", "dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _WORDS = {"yes": "y", "session": "s", "always": "a", "no": "n", "never": "N", "deny": "D"}
 _SHORT = 100  # characters of a result that are shown
+_LAST, _WIDE = 12, 200  # lines of what a verifier saw, and characters of each
 
 
 def colour(text: str, name: str, stream: TextIO) -> str:
@@ -99,7 +101,7 @@ class Terminal:
         return made
 
 
-def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a table
+def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - a table
     """A line, and its colour, about a record; None for those a person need not see."""
     match record:
         case Started(tool=tool, call=id_):
@@ -120,7 +122,16 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a tabl
             return f"• {used:g} of {allowed:g} {limit} are used up", "yellow"
         case LimitReached(limit=limit, allowed=allowed):
             return f"• the limit of {allowed:g} {limit} is reached", "yellow"
+        case Verified(verifier=verifier, passed=passed) if verifier != JOURNAL or not passed:
+            return _judged(record), "dim" if passed else "red"
     return None
+
+
+def _judged(record: Verified) -> str:
+    """What a verifier said; of one that failed the end of what it saw."""
+    said = f"• {visible(record.verifier)} {'passed' if record.passed else 'failed'} after {record.seconds:.1f} s"
+    lines = [] if record.passed else [line for line in record.evidence.splitlines() if line.strip()]
+    return "\n".join([said, *("  " + visible(line)[:_WIDE] for line in lines[-_LAST:])])
 
 
 def short(text: str) -> str:

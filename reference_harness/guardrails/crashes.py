@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import msgspec
 from reference_harness.errors import HarnessFault, StoreFault
 from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import PATIENCE, Approver, Stage, must, probe, told
 from reference_harness.life_records import BlackBox
 from reference_harness.permissions import Answer
 from reference_harness.records import Config, Entry
@@ -26,7 +25,7 @@ from reference_harness.registry import DESTRUCTIVE
 from reference_harness.scripted import Step
 from reference_harness.stores import Lease, Row, SQLiteStore, Store
 
-_PATIENCE = 60.0  # seconds until a life that does not die is given up
+_PATIENCE = PATIENCE / 2  # until a life that does not die is given up
 
 
 class Dying(Approver):
@@ -46,17 +45,15 @@ class Dying(Approver):
         return await super().ask(question)
 
 
-def _effects(folder: Path) -> Functions:
-    """A tool whose effect outlives the process, and which then kills it, the first time."""
+def _effects(folder: Path, *, kills: bool = False) -> Functions:
+    """A tool whose effect outlives the process, and which may then kill it."""
     made = Functions("deadly")
 
     @made.tool(DESTRUCTIVE)
     def deadly(what: str) -> str:
-        path = folder / "effects"
-        first = not path.exists()
-        with path.open("a") as file:
+        with (folder / "effects").open("a") as file:
             file.write(what + "\n")
-        if first:
+        if kills:
             os.kill(os.getpid(), signal.SIGKILL)
         return "done"
 
@@ -67,7 +64,8 @@ _CALL: Step = [("deadly", {"what": "effect"})]
 
 
 async def _life(stage: Stage, where: str) -> None:
-    async with stage.session(_CALL, sources=[_effects(stage.folder)], client=Dying(where)) as session:
+    tool = _effects(stage.folder, kills=where == "tool")
+    async with stage.session(_CALL, sources=[tool], client=Dying(where)) as session:
         await session.prompt("go")
 
 
@@ -182,22 +180,6 @@ async def _unwritten(stage: Stage) -> str:
             must(not store.broken, "the store failed and the turn went on")
     must(not stage.ran, "a call ran that is not on record")
     return "the turn stopped before the call"
-
-
-@probe("an edited record is found")
-async def _edited(stage: Stage) -> str:
-    async with stage.session("hello") as session:
-        await session.prompt("go")
-        id_ = session.id
-    with sqlite3.connect(stage.folder / "state" / "journal.db") as db:
-        changed = db.execute("UPDATE journal SET body = replace(body, 'go', 'no') WHERE kind = 'prompted'").rowcount
-    db.close()
-    must(changed == 1, "the journal could not be edited for the probe")
-    try:
-        SQLiteStore(stage.folder / "state").read(id_)
-    except StoreFault as fault:
-        return str(fault)
-    raise AssertionError("an edited record was read as if nothing was wrong")
 
 
 if __name__ == "__main__":

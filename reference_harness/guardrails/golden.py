@@ -46,10 +46,17 @@ class Golden:
             ) from bad
 
     def keep(self, guards: Guards) -> None:
-        """Write the decisions of now, whole or not at all."""
+        """Write the decisions of now, whole or not at all. Raises StoreFault if they cannot be kept."""
         policy, decisions = (guards.policy.text, guards.policy.source), table(guards, with_parts=True)
         kept = Kept(fingerprint(guards), decisions, guards.config, policy, guards.mode)
-        body = msgspec.json.format(msgspec.json.encode(kept), indent=1)
+        try:
+            self._write(msgspec.json.format(msgspec.json.encode(kept), indent=1))
+        except OSError as bad:
+            raise StoreFault(
+                f"{self.path} cannot be written ({bad}): see to the folder, or set HARNESS_STATE_DIR"
+            ) from bad
+
+    def _write(self, body: bytes) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = self.path.with_suffix(f".{os.getpid()}")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:

@@ -59,7 +59,7 @@ async def _each_rule(stage: Stage) -> str:
         calls = [(sample.tool.name, _arguments(sample)) for sample in some]
         more: dict[str, Any] = {"limits": {}}  # the calls are many
         async with stage.session(calls, sources=stands, client=client, more=more) as session:
-            _note_only(stage, session)
+            note_only(stage, session)
             await session.prompt("go")
             must(not stage.ran, f"reached although it is denied: {[tool for tool, _ in stage.ran]}")
             must(not client.asked, f"put up for approval: {[question.call.tool for question in client.asked]}")
@@ -72,7 +72,9 @@ def _arguments(sample: Sample) -> dict[str, Any]:
     return sample.call.arguments | ({"content": "x"} if sample.tool.name == "write" else {})
 
 
-def _note_only(stage: Stage, session: Session) -> None:
+def note_only(stage: Stage, session: Session) -> None:
+    """Let the last step of a call only note that it was reached."""
+
     async def note(call: Call, seconds: float) -> ToolAnswer:
         stage.ran.append((call.tool, f"within {seconds:g} seconds"))
         return ToolAnswer("noted")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import Any
 
-from reference_harness import sandbox
+from reference_harness import policy, sandbox
+from reference_harness.children import STRICTNESS
 from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
 from reference_harness.scripted import Step
 
@@ -33,13 +36,21 @@ async def _own(stage: Stage) -> str:
     script: list[Step] = [
         [("write", {"path": str(kept), "content": "x"}), ("read", {"path": str(kept)})],
         [("shell", {"command": f"echo x > {kept}"}), ("grep", {"pattern": "kept", "path": str(kept.parent)})],
+        [
+            ("grep", {"pattern": "kept", "path": str(stage.folder)}),
+            ("edit", {"path": str(kept), "old": "k", "new": "x"}),
+        ],
     ]
-    more = {"allow": ["*"], "mode": "bypass"}
+    loosest = max(policy.load().modes, key=lambda mode: STRICTNESS[mode])
+    more = {"allow": ["*"], "mode": loosest}
     async with stage.session(*script, more=more, client=Approver("allow")) as session:
         await session.prompt("go")
         must(kept.read_text() == "kept", "a tool wrote among the harness's own files")
         must(":kept" not in told(session) and "\tkept" not in told(session), "a tool read the harness's own files")
-    return "write, read, shell and grep: none"
+        writes = [view for view in session.workflow.calls.values() if view.call.tool in ("write", "edit", "shell")]
+        started = [view.call.tool for view in writes if view.starts]
+        must(not started, f"allowed, though no rule can allow it: {started}")
+    return "write, edit, read, shell and grep: none"
 
 
 @probe("what the shell runs reaches no network and writes the workspace alone, where there is a sandbox")
@@ -49,10 +60,33 @@ async def _confined(stage: Stage) -> str:
         connect = f"(: > /dev/tcp/127.0.0.1/{listener.getsockname()[1]}) && echo reached"
         command = f"echo x > {outside}; {connect}; echo x > inside"
         async with stage.session([("shell", {"command": command})], client=Approver("allow")) as session:
-            if sandbox.program(session.settings.policy.sandbox) is None:
+            wanted = session.settings.policy.sandbox
+            if sandbox.program(wanted) is None:
+                off = "it is switched off, by [sandbox] `use` in the policy or by HARNESS_SANDBOX"
+                must(sandbox.choice(wanted) != "off", off)
                 return "there is no sandbox here, and every question about the shell says so"
             await session.prompt("go")
             must(not outside.exists(), "a command wrote outside the workspace")
             must("reached" not in told(session), "a command reached the network")
             inside = (stage.workspace / "inside").exists()
     return "it wrote in the workspace, and nothing beside it" if inside else "it did not run with this configuration"
+
+
+@probe("fetch reaches no address of this machine or its network, whoever allows it")
+async def _private(stage: Stage) -> str:
+    came: list[int] = []
+
+    async def hang_up(_reader: object, writer: asyncio.StreamWriter) -> None:
+        came.append(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("fetch", {"url": f"http://{host}:{port}/"}) for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]")
+    ]
+    async with stage.session(calls, more={"enable": ["fetch"]}, client=Approver("allow")) as session:
+        await session.prompt("go")
+    server.close()
+    must(not came, "it reached this machine: unset HARNESS_FETCH_PRIVATE, if that is set")
+    return f"{len(calls)} addresses, none reached"

@@ -134,7 +134,9 @@ def test_a_limit_of_cost_on_a_model_without_a_price_is_refused(house, tmp_path, 
 
     async def story():
         harness = house(model, "some-model-of-tomorrow")
-        with pytest.raises(UsageFault, match=r"price list of 20\d\d-.*some-model-of-tomorrow.*Limit the tokens"):
+        with pytest.raises(
+            UsageFault, match=r"price list of 20\d\d-.*some-model-of-tomorrow.*HARNESS_MODEL.*--cost none"
+        ):
             await harness.new_session(str(tmp_path), [], {"limits": {"cost": 1}})
         session, _ = await opened(harness, tmp_path)
         for attempt in (session.set_limits, session.add_limits, lambda given: session.configure({"limits": given})):
@@ -214,3 +216,13 @@ def test_the_time_between_a_crash_and_the_next_life_is_nobodys():
                                       (1003.0, Replied(1, (), "x", Usage(1, 1))))):  # fmt: skip
         budget.apply(Entry(n + 1, at, record))
     assert budget.time == 5.0
+
+
+def test_a_limit_of_cost_that_nobody_can_keep_is_not_to_be_raised():
+    budget = Budget("a-model-of-tomorrow")
+    with pytest.raises(LimitHit) as hit:
+        budget.allow_request(Limits(cost=1.0), 100, 1.0)
+    assert not budget.knows_cost
+    assert "raise it" not in str(hit.value) and "inf" not in str(hit.value)
+    assert "prices.json" in str(hit.value) and "--cost none --tokens" in str(hit.value)
+    assert "raise it" in str(LimitHit("cost", 1.0, 2.0))

@@ -128,6 +128,13 @@ def test_the_modes(bench, mode, said):
     assert " ".join(found) == said
 
 
+@pytest.mark.parametrize("mode", ["ask", "plan", "auto", "bypass"])
+def test_no_mode_but_bypass_reads_outside_the_workspace_unasked(bench, mode):
+    verdicts = {bench.shell(c, bench.under(mode=mode)).verdict.name for c in ("cat /etc/hostname", "cat x /etc/hosts")}
+    assert verdicts == {"ALLOW" if mode == "bypass" else "ASK"}
+    assert bench.shell("ls", bench.under(mode=mode)).verdict.name == "ALLOW"
+
+
 def test_plan_refuses_what_a_rule_allows_and_auto_makes_folders(bench):
     assert bench.shell("make all", bench.under(mode="plan")).verdict.name == "DENY"
     assert [bench.shell(c, bench.under(mode="auto")).verdict.name for c in ("mkdir -p sub/y", "mkdir /tmp/y", "touch .x", "echo x > sub/y", "npm i")] == [

@@ -197,3 +197,24 @@ def test_a_verifier_that_is_none_is_refused(given, house, tmp_path, scripted, ru
             await house(scripted(reply(text("x")))).new_session(str(tmp_path), [], {"verifiers": given})
 
     run(story())
+
+
+def test_a_command_gets_no_more_than_what_is_left_of_the_time(house, tmp_path, scripted, run):
+    command = "command: sleep 60"
+    model = scripted(reply(text("done")))
+    stop, _, verified = run(story_of(house, tmp_path, model, command, limits={"time": 0.5}))
+    assert stop.reason == "unverified"
+    assert "left of the limit of time" in verified[command].evidence
+
+
+def test_a_person_sees_what_a_verifier_saw_and_how_to_go_on(tmp_path, scripted):
+    from test_faces import harness
+
+    (tmp_path / "harness.toml").write_text(
+        '[session]\nverifiers=["command: sh -c \'seq 99; exit 3\'", "command: true"]\n'
+    )
+    ran = harness(tmp_path, scripted(reply(text("done"))), "run", "go", HARNESS_CONFIG=str(tmp_path / "harness.toml"))
+    assert (ran.returncode, ran.stdout) == (1, "done\n")
+    assert "seq 99; exit 3' failed" in ran.stderr and "\n  99\n" in ran.stderr and "\n  50\n" not in ran.stderr
+    assert "command: true passed" in ran.stderr
+    assert "--kind verified" in ran.stderr and "harness resume" in ran.stderr
