@@ -2,8 +2,9 @@
 
 Usage is taken from the provider where it is sane and estimated where it is missing or nonsense, so that no number
 a provider sends can lift a limit. Limits are projected: a request is sent only if its input and at least a small
-answer fit into what is left, and `max_tokens` is clamped to the rest. Where the operator set no limit, one of ours
-binds each turn; what a turn may cost then follows from its tokens.
+answer fit into what is left, and `max_tokens` is clamped to the rest. A request that died with its process counts as
+all that it might have used. Where the operator set no limit, one of ours binds each turn; what a turn may cost then
+follows from its tokens.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ DEFAULT_TIME = 4 * 3600.0  # seconds, those in which a person was asked included
 DEFAULT_REPEATS = 25  # equal calls in a row
 DEFAULT_CHILDREN = 16
 DEFAULT_DEPTH = 2
-MIN_OUTPUT = 16
+MIN_OUTPUT = 256  # tokens: a shorter answer is not worth its input
 MAX_OUTPUT = 8192
 NEAR = 0.8  # of a limit: then it is told
 _SPENT = ("turns", "tokens", "calls", "cost", "time", "children")
@@ -83,7 +84,7 @@ class Budget:
     context: int | None = None  # tokens of the last main request and its reply; None right after a compaction
     stopped_by: str = ""
     _last_size: int = 0
-    _sizes: dict[int, tuple[str, int]] = field(default_factory=dict)
+    _sent: Requested | None = None  # the request whose outcome is not on record yet
     _since: float | None = None
     _began: float | None = None
     _last_input: int = 0
@@ -102,6 +103,7 @@ class Budget:
             take(self, record, entry.at)
 
     def _life(self, record: Opened | Resumed, _at: float) -> None:
+        self.settle_unknown()
         self.model = record.model or self.model
         self._since = self._began = None
 
@@ -116,17 +118,21 @@ class Budget:
         self._since = self._began = None
         self.stopped_by = record.limit
 
+    def settle_unknown(self) -> None:
+        """Count a request that died with its process as all that it might have used: nobody knows what it did."""
+        if sent := self._sent:
+            self._spend(Usage(sent.input_estimate, sent.max_tokens, estimated=True))
+
     def _requested(self, record: Requested, _at: float) -> None:
-        self._sizes = {record.number: (record.purpose, record.size)}
+        self._sent = record
         if record.purpose == "main":
             self.turns += 1
             self.turn_requests += 1
 
     def _replied(self, record: Replied, _at: float) -> None:
+        if (sent := self._sent) and (sent.purpose, sent.number) == ("main", record.number):
+            self.context, self._last_input, self._last_size = record.usage.total, record.usage.context, sent.size
         self._spend(record.usage)
-        purpose, size = self._sizes.get(record.number, ("", 0))
-        if purpose == "main":
-            self.context, self._last_input, self._last_size = record.usage.total, record.usage.context, size
         self._count_equal(record.calls)
 
     def _lost(self, record: ReplyLost | CompactionFailed, _at: float) -> None:
@@ -146,6 +152,7 @@ class Budget:
         self._told.add(record.limit)
 
     def _spend(self, usage: Usage) -> None:
+        self._sent = None
         self.tokens += usage.total
         self.turn_tokens += usage.total
         if price := price_of(self.model):
@@ -208,12 +215,18 @@ class Budget:
             yield "time", DEFAULT_TIME, now - self._began if self._began is not None else 0.0
 
     def near(self, limits: Limits, now: float) -> list[LimitNear]:
-        """Limits of which most is used up, each told once a turn."""
+        """Limits of which most is used up, or all but one, each told once a turn."""
         return [
             LimitNear(name, allowed, used)
             for name, allowed, used in self.gauges(limits, now)
-            if name not in self._told and allowed > 0 and NEAR * allowed <= used < allowed
+            if name not in self._told
+            and 0 < used < allowed
+            and (used >= NEAR * allowed or _last_one(name, allowed, used))
         ]
+
+    def clock(self, limits: Limits, now: float) -> tuple[float, float]:
+        """Seconds allowed, and used."""
+        return next((allowed, used) for name, allowed, used in self.gauges(limits, now) if name == "time")
 
     def allow_request(
         self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None
@@ -241,7 +254,7 @@ class Budget:
         price = price_of(self.model)
         if price is None or self.unpriced:  # refused where it is set; here only if the model changed since
             raise LimitHit("cost", allowed, math.inf)
-        used = self.cost + estimate * price.input / 1e6
+        used = self.cost + estimate * max(price.input, price.cache_write) / 1e6
         room = min(room, int((allowed - used) * 1e6 / price.output))
         _refuse(room < MIN_OUTPUT, "cost", allowed, used)
         return room
@@ -277,6 +290,10 @@ class Budget:
                 allowed = base.get(name, 0) if values[name] is None else values[name]
                 values[name] = max(allowed, used[name]) + extra
         return Limits(**values)
+
+
+def _last_one(name: str, allowed: float, used: float) -> bool:
+    return name in ("turns", "calls") and allowed - used == 1
 
 
 def _or(value: int | None, default: int) -> int:

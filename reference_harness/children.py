@@ -282,6 +282,7 @@ def _account(store: Store, id_: str) -> tuple[Spent, tuple[tuple[str, str], ...]
     for entry in entries:
         budget.apply(entry)
         workflow.apply(entry)
+    budget.settle_unknown()
     running = [view.call for view in workflow.open_calls() if view.state == EXECUTING]
     doubts = {*workflow.doubts(), *((call.tool, call.digest) for call in running)}
     for below in tuple(workflow.children):

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_harness import clock
 from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.model import Meter, Reply, Request
 from reference_harness.records import Compacted, CompactionFailed, Entry, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
 from reference_harness.transcript import Message, text_block
-from reference_harness.usage import settle_usage
+from reference_harness.usage import settle_lost, settle_usage
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
     from reference_harness.workflow import CallView
 
 DEFAULT_KEEP = 4
+MAX_SUMMARY = 2048  # tokens
 MAX_FAILURES = 3
 MAX_IDLE = 3
 MAX_LEDGER = 200
@@ -108,20 +110,16 @@ async def compact(session: Session) -> bool:
     try:
         body = _request(session, cut)
         sent = len(body)
-        reply = await session.model.reply(body, lambda _kind, _piece: None, meter)
+        reply = await clock.reply(session, body, lambda _kind, _piece: None, meter)
         usage = settle_usage(meter.reports, sent, meter.received)
         record = _judged(session, cut, reply, usage)
     except (ModelFault, LimitHit) as fault:
-        record = _failed(session, str(fault), _spent(meter, sent))
+        record = _failed(session, str(fault), settle_lost(meter, sent))
     except asyncio.CancelledError:
-        session.journal.commit(CompactionFailed("cancelled", _spent(meter, sent)))
+        session.journal.commit(CompactionFailed("cancelled", settle_lost(meter, sent)))
         raise
     session.journal.commit(record)
     return isinstance(record, Compacted)
-
-
-def _spent(meter: Meter, sent: int) -> Usage:
-    return settle_usage(meter.reports, sent, meter.received) if meter.reports else Usage()
 
 
 def _request(session: Session, cut: int) -> bytes:
@@ -130,7 +128,8 @@ def _request(session: Session, cut: int) -> bytes:
     message = b'{"role":"user","content":[' + blocks + b"]}"
     size = len(message) + len(SYSTEM)
     room, estimate = session.allow_request(size, "summary")
-    body = session.model.encode(Request(SYSTEM, [message], None, min(room, 2048)))
+    room = min(room, MAX_SUMMARY)
+    body = session.model.encode(Request(SYSTEM, [message], None, room))
     session.journal.commit(Requested(session.next_request(), "summary", len(body), estimate, room))
     return body
 

@@ -1,5 +1,17 @@
 """The one family of errors. A message says what happened and what to do next, and never holds a key."""
 
+import math
+
+
+def amount(limit: str, value: float) -> str:
+    """So much of a limit, in words: 3 turns, $0.5, 90 s of time."""
+    match limit:
+        case "cost":
+            return f"${value:.4g}"
+        case "time":
+            return f"{round(value, 1):,.10g} s of time"
+    return f"{value:,.0f} {limit}"
+
 
 class HarnessFault(Exception):  # noqa: N818 - a fault is what it is called throughout
     """Base of every error this package raises on purpose."""
@@ -28,13 +40,21 @@ class ModelFault(HarnessFault):
 
 
 class LimitHit(HarnessFault):
-    """A limit of the session does not allow the next step."""
+    """A limit of the session does not allow the next step. `used`: with what that step needs, where that is known."""
 
     def __init__(self, limit: str, allowed: float, used: float) -> None:
-        super().__init__(f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it, go on")
+        known = f"{amount(limit, used)} used or needed" if math.isfinite(used) else "what was used has no known price"
+        super().__init__(f"the limit of {amount(limit, allowed)} is reached ({known}): raise it, go on")
         self.limit = limit
         self.allowed = allowed
         self.used = used
+
+    @property
+    def more(self) -> float:
+        """So much more lets the next step go: the limit once again, or twice what is missing; 0 if nothing does."""
+        if not math.isfinite(self.used):
+            return 0.0
+        return max(self.allowed, 2 * (self.used - self.allowed)) or 1.0
 
 
 class ToolFault(HarnessFault):

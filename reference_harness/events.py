@@ -113,12 +113,13 @@ class Silent:
 
 @dataclass(frozen=True)
 class Stop:
-    """How a turn ended: ACP's stop reasons. `limit` names the limit that stopped it."""
+    """How a turn ended: ACP's stop reasons. `limit` names the limit that stopped it, and `more` of it lets it go on."""
 
     reason: str
     limit: str = ""
     note: str = ""
     continued: bool = True
+    more: float = 0.0
 
     def meta(self) -> Mapping[str, Any]:
         """The limit and the note, where there are any."""

@@ -180,8 +180,9 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
         client.say(calls, "yellow")
     client.say(budget_line(session))
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
-    if stop.limit:
-        client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+    if stop.more:
+        more = options.spelled(stop.limit, stop.more)
+        client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} {more}", "bold")
     for view in session.workflow.waiting():
         client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
 

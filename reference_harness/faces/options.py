@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -22,7 +23,14 @@ LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
     "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
     "repeats": (int, "equal calls in a row"), "children": (int, "child agents"), "depth": (int, "levels of them"),
 }  # fmt: skip
+_WORDS = {"cost": "{:.10g}", "time": "{:.0f}s"}  # how an amount is written, where it is no whole number
 RULES = ("allow", "ask", "deny", "exclude", "enable")
+
+
+def spelled(limit: str, amount: float) -> str:
+    """An amount as the option of a limit takes it, never less than it is."""
+    step = 10.0 ** (math.floor(math.log10(amount)) - 1) if limit == "cost" and amount > 0 else 1.0
+    return _WORDS.get(limit, "{:.0f}").format(math.ceil(round(amount / step, 6)) * step)
 
 
 def command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:

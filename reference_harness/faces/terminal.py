@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from reference_harness.budget import Budget
+from reference_harness.errors import amount
 from reference_harness.events import Event, Happened, Piece, Question
 from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.output import harmless, visible
@@ -117,9 +118,12 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a tabl
         case GrantLost(error=error):
             return f"• the answer could not be saved and held for this call alone: {short(error)}", "yellow"
         case LimitNear(limit=limit, allowed=allowed, used=used):
-            return f"• {used:g} of {allowed:g} {limit} are used up", "yellow"
+            return (
+                f"• {amount(limit, used).removesuffix(f' {limit}')} of {amount(limit, allowed)} are used up",
+                "yellow",
+            )
         case LimitReached(limit=limit, allowed=allowed):
-            return f"• the limit of {allowed:g} {limit} is reached", "yellow"
+            return f"• the limit of {amount(limit, allowed)} is reached", "yellow"
     return None
 
 

@@ -7,9 +7,20 @@ from scripted import call, reply, text
 from working import opened, records, sound
 
 from reference_harness import LimitHit, UsageFault
-from reference_harness.budget import DEFAULT_REPEATS, DEFAULT_TIME, DEFAULT_TOKENS, Budget
+from reference_harness.budget import DEFAULT_REPEATS, DEFAULT_TIME, DEFAULT_TOKENS, MIN_OUTPUT, Budget
 from reference_harness.prices import Price, price_of, sheet
-from reference_harness.records import ChildSpent, Entry, Limits, Opened, Proceeded, Prompted, Replied, Resumed, Usage
+from reference_harness.records import (
+    ChildSpent,
+    Entry,
+    Limits,
+    Opened,
+    Proceeded,
+    Prompted,
+    Replied,
+    Requested,
+    Resumed,
+    Usage,
+)  # fmt: skip
 from reference_harness.work_records import Spent
 
 
@@ -214,3 +225,122 @@ def test_the_time_between_a_crash_and_the_next_life_is_nobodys():
                                       (1003.0, Replied(1, (), "x", Usage(1, 1))))):  # fmt: skip
         budget.apply(Entry(n + 1, at, record))
     assert budget.time == 5.0
+
+
+def test_a_request_that_died_with_its_process_counts_as_all_that_it_might_have_used():
+    budget = Budget()
+    story = (Opened("", "claude-sonnet-5"), Prompted("go"), Requested(1, "main", 4_000, 1_000, 500), Replied(1, (), "x", Usage(900, 50)),
+             Requested(2, "main", 8_000, 2_000, 500), Resumed(model="claude-opus-5"), Resumed())  # fmt: skip
+    for n, record in enumerate(story):
+        budget.apply(Entry(n + 1, 0.0, record))
+    assert budget.tokens == 950 + 2_500, "once, however many lives follow"
+    assert budget.cost == pytest.approx((900 * 2 + 50 * 10 + 2_000 * 2 + 500 * 10) / 1e6), "at the price of its model"
+
+
+def test_what_is_not_known_of_a_lost_reply_is_estimated_if_the_provider_had_it(house, tmp_path, scripted, run):
+    async def story(*steps):
+        model = scripted(*steps, reply(text("done")))
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        await session.prompt("go")
+        lost = [one.usage for one in records(harness, session.id, "replylost")]
+        await harness.close()
+        return lost
+
+    (cut,) = run(story(reply(text("a"), cut=0)))
+    assert cut.estimated
+    assert cut.input > 500
+    assert run(story({"status": 529})) == [Usage()], "an error is no work"
+
+
+def test_the_wall_clock_ends_a_tool_that_runs_and_a_reply_that_streams(house, tmp_path, tools, scripted, run):
+    async def story(model):
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"time": 0.5})
+        stop = await session.prompt("go")
+        await harness.close()
+        assert sound(harness)
+        return session, stop
+
+    session, stop = run(story(scripted(reply(call("t1", "slow", nonce="a")), reply(text("done")))))
+    assert (stop.limit, not tools.release.is_set()) == ("time", True), "it still runs"
+    assert session.workflow.calls["t1"].uncertain
+    tools.release.set()
+    session, stop = run(story(scripted(reply(text("hello"), cut=3, stall=5))))
+    assert stop.limit == "time"
+    assert session.budget.tokens > 0
+    assert session.workflow.unfinished(), "it can be taken up"
+
+
+def test_a_small_limit_is_told_before_it_stops(house, tmp_path, scripted, run):
+    model = scripted(*(reply(call(f"t{i}", "look", nonce=str(i))) for i in range(9)))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"turns": 3, "calls": 9})
+        await session.prompt("go")
+        near = records(harness, session.id, "limitnear")
+        assert [(n.limit, n.allowed, n.used) for n in near] == [("turns", 3, 2)]
+        await harness.close()
+
+    run(story())
+
+
+def test_a_reply_that_a_limit_cut_short_is_told_as_that_limit_and_goes_on(house, tmp_path, scripted, run):
+    model = scripted(reply(text("half of it"), stop="max_tokens", usage={"input_tokens": 7_000, "output_tokens": 900}),
+                     reply(text("and the rest")))  # fmt: skip
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"tokens": 8_000})
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.limit) == ("max_tokens", "tokens")
+        session.add_limits({"tokens": stop.more})
+        assert len(model.requests) == 1
+        assert (await session.proceed()).reason == "end_turn"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert not model.illegal
+    last = model.requests[-1]["messages"]
+    assert [one["role"] for one in last] == ["user", "assistant", "user"]
+    assert "cut off" in last[-1]["content"][0]["text"]
+
+
+def test_an_answer_too_short_to_be_of_use_is_not_asked_for(house, tmp_path, scripted, run):
+    model = scripted(reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"tokens": 1})
+        stop = await session.prompt("go")
+        assert (stop.limit, model.requests) == ("tokens", [])
+        session.add_limits({"tokens": int(stop.more / 2) - 1})
+        assert (await session.proceed()).limit == "tokens"
+        assert model.requests == []
+        session.add_limits({"tokens": 2})
+        await session.proceed()
+        assert model.requests[0]["max_tokens"] >= MIN_OUTPUT
+        await harness.close()
+
+    run(story())
+
+
+def test_the_history_is_cached_and_a_limit_of_cost_reckons_with_what_that_takes(house, tmp_path, scripted, run):
+    model = scripted(reply(text("done")), summary=[reply(text("sum"))])
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, compaction={"keep_last": 0})
+        for _ in range(3):
+            await session.prompt("go" * 500)
+        assert await session.compact()
+        await harness.close()
+
+    run(story())
+    assert {one.get("cache_control", {}).get("type") for one in model.main} == {"ephemeral"}
+    assert "cache_control" not in model.summaries[0]
+    budget = Budget("claude-sonnet-5")
+    room = budget.allow_request(Limits(cost=1.0), 4, 0.0, estimate=390_000)
+    assert room == pytest.approx(2_500, abs=1)
