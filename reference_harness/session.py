@@ -176,7 +176,7 @@ class Session:
         return await ending.told(self, self._run(loop.run(Turn(self))))
 
     async def compact(self) -> bool:
-        """Compact now, or, while a turn runs, before its next request (then False)."""
+        """Compact now, or, while a turn runs, before its next request (then False). Raises LimitHit."""
         if self.busy:
             self.compact_soon = True
             return False

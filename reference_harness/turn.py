@@ -242,7 +242,7 @@ class Turn:
                 raise
             except ModelFault as fault:
                 self._lost(number, str(fault), meter, len(body))
-                if fault.too_long and attempt < retries.tries and compaction.fall_back(self.session):
+                if fault.too_long and attempt < retries.tries and await compaction.make_room(self.session):
                     continue
                 if not fault.retryable or attempt == retries.tries:
                     raise

@@ -200,5 +200,13 @@ class Conversation:
         self._terminal.say("recorded: /continue goes on" if came else "it had come before: nothing was changed")
 
     async def _compact(self) -> None:
-        done = await self._session.compact()
-        self._terminal.say("the older messages are summarised" if done else "there is nothing to gain", "")
+        failures = self._session.attempts.failures
+        self._running = running = asyncio.ensure_future(self._session.compact())
+        try:
+            done = await running
+        except asyncio.CancelledError:
+            if self._interrupts == 1:
+                self._terminal.say("the older messages stay as they are", "")
+            return
+        if not done and self._session.attempts.failures == failures:
+            self._terminal.say("there is nothing to gain", "")
