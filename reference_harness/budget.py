@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from reference_harness.errors import LimitHit, UsageFault
-from reference_harness.prices import price_of
+from reference_harness.policy import parse
+from reference_harness.prices import Own, Price, price_of
 from reference_harness.records import (
     Call,
     Compacted,
@@ -29,6 +30,7 @@ from reference_harness.records import (
     ReplyLost,
     Requested,
     Resumed,
+    RulesLoaded,
     Started,
     TurnEnded,
     Usage,
@@ -92,6 +94,7 @@ class Budget:
     _rank: dict[str, int] = field(default_factory=dict)  # of the calls of the last reply
     _below: dict[str, Spent] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    _prices: Own = field(default_factory=dict)  # the operator's, as they were when each request was made
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -151,11 +154,19 @@ class Budget:
     def _near(self, record: LimitNear, _at: float) -> None:
         self._told.add(record.limit)
 
+    def _rules(self, record: RulesLoaded, _at: float) -> None:
+        self._prices = parse(record.text, record.source).prices if record.text else {}
+
+    @property
+    def price(self) -> Price | None:
+        """What the model of this life costs; None: that is not known."""
+        return price_of(self.model, self._prices)
+
     def _spend(self, usage: Usage) -> None:
         self._sent = None
         self.tokens += usage.total
         self.turn_tokens += usage.total
-        if price := price_of(self.model):
+        if price := self.price:
             self.cost += price.of(usage)
         else:
             self.unpriced += usage.total
@@ -172,7 +183,7 @@ class Budget:
         Opened: _life, Resumed: _life, Prompted: _turn, Proceeded: _turn,
         TurnEnded: _turn_over, Requested: _requested, Replied: _replied, ReplyLost: _lost,
         CompactionFailed: _lost, Compacted: _compacted, Started: _started,
-        ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near,
+        ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near, RulesLoaded: _rules,
     }  # fmt: skip
 
     def spent(self) -> Spent:
@@ -251,7 +262,7 @@ class Budget:
         return room
 
     def _affordable(self, allowed: float, estimate: int, room: int) -> int:
-        price = price_of(self.model)
+        price = self.price
         if price is None or self.unpriced:  # refused where it is set; here only if the model changed since
             raise LimitHit("cost", allowed, math.inf)
         used = self.cost + estimate * max(price.input, price.cache_write) / 1e6

@@ -114,7 +114,7 @@ def begin(parent: Session, kind: AgentType, call: str = "") -> Session:
         one.budget.refuse_child(one.limits, level)
     settings = parent.settings
     config = meet(msgspec.structs.replace(settings.config, mode=settings.mode), kind)
-    refuse_unpriced(config.limits, parent.model.name)
+    refuse_unpriced(config.limits, parent.model.name, settings.policy.prices)
     id_, name = secrets.token_hex(16), f"{parent.agent}/{kind.name}-{parent.budget.children + 1}"
     parent.journal.commit(ChildStarted(call, id_, name, kind.name))
     child = parent.spawn(id_)

@@ -26,7 +26,7 @@ from reference_harness.model import Model
 from reference_harness.permissions import never
 from reference_harness.policy import PolicyFile
 from reference_harness.pool import Pool, Reason, assemble, denied, not_enabled, out_of_place
-from reference_harness.prices import refuse_unpriced
+from reference_harness.prices import Own, refuse_unpriced
 from reference_harness.records import (
     Call,
     Closed,
@@ -307,10 +307,16 @@ class Session:
 
     def checked(self, config: Config) -> Configured:
         """The record of these settings. Raises UsageFault for what cannot be kept."""
-        refuse_unpriced(config.limits, self.model.name, self.budget.unpriced)
+        refuse_unpriced(config.limits, self.model.name, self._prices(), self.budget.unpriced)
         handlers.check(config)
         verifiers.check(config.verifiers)
         return Configured(config)
+
+    def _prices(self) -> Own:
+        try:
+            return self.rules.now().prices
+        except UsageFault:  # told, where rules are read; until then those on record
+            return self.settings.policy.prices
 
     # -- tools ---------------------------------------------------------------------------------------------------
 
