@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from reference_harness.errors import LimitHit
 
 if TYPE_CHECKING:
     from reference_harness.model import Meter, Reply, Show
     from reference_harness.session import Session
+
+T = TypeVar("T")
 
 
 def left(session: Session) -> float:
@@ -23,9 +27,14 @@ def left(session: Session) -> float:
 
 async def reply(session: Session, body: bytes, show: Show, meter: Meter) -> Reply:
     """The model's reply. Raises LimitHit where it is not whole while time is left, and what the model raises."""
+    return await within(session, partial(session.model.reply, body, show, meter))
+
+
+async def within(session: Session, work: Callable[[], Awaitable[T]]) -> T:
+    """What the work comes to. Raises LimitHit once no time is left, and what the work raises."""
     try:
         async with asyncio.timeout(left(session)) as running:
-            return await session.model.reply(body, show, meter)
+            return await work()
     except TimeoutError:
         if running.expired():
             raise LimitHit("time", *_tightest(session)) from None

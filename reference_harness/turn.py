@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reference_harness import clock, compaction, connections, handlers, sandbox, verifiers, waits
@@ -42,7 +43,7 @@ from reference_harness.records import (
 )  # fmt: skip
 from reference_harness.registry import READ_ONLY, ToolInfo
 from reference_harness.tools import misfit, time_limit
-from reference_harness.usage import settle_lost, settle_usage
+from reference_harness.usage import sane_count, settle_lost, settle_usage
 from reference_harness.words import (
     CANCELLED,
     DOUBT_CANCELLED,
@@ -262,7 +263,7 @@ class Turn:
             return None
         request = Request(session.instructions, session.transcript.wire(), session.pool.wire, 0)
         try:
-            return await session.model.count(request)
+            return sane_count(await clock.within(session, partial(session.model.count, request)))
         except ModelFault:  # the estimate has to do
             return None
 

@@ -43,6 +43,11 @@ def settle_lost(meter: Meter, sent: int) -> Usage:
     return settle_usage(meter.reports, sent, meter.received) if meter.reports or meter.taken else Usage()
 
 
+def sane_count(tokens: int) -> int | None:
+    """The input of a request as a provider counted it; None where that cannot be."""
+    return tokens if 0 < tokens <= ABSURD else None
+
+
 def _counted(report: Any) -> tuple[dict[str, int], bool]:
     if not isinstance(report, Mapping):
         return dict.fromkeys(_KINDS, 0), True

@@ -181,6 +181,8 @@ def test_the_provider_may_count_what_goes_in(house, tmp_path, scripted, run):
     assert limit == "tokens"
     limit, requested = run(story(700, 5_000))
     assert (limit, requested[0].input_estimate, requested[0].max_tokens) == ("", 700, 4_300)
+    limit, requested = run(story(-(10**9), 50_000))
+    assert requested[0].input_estimate > 100, "a count that cannot be lifts no limit"
     limit, requested = run(story(None, 50_000))
     assert limit == ""
     assert requested[0].input_estimate > 100, "an estimate where the provider does not count"
