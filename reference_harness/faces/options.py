@@ -78,10 +78,21 @@ def add_agent(parser: argparse.ArgumentParser) -> None:
 
 
 def tell_unmatched(session: Session) -> None:
-    """Tell on stderr what the session's agent type names and no tool is called."""
+    """Tell on stderr which agent types cannot be used, and what the session's own names and no tool is called."""
+    tell_broken()
     kind = session.kind
     if kind and (patterns := kind.unmatched(session.registry.tools())):
         sys.stderr.write(f"harness: no tool here is what the agent type {kind.name} names: {', '.join(patterns)}\n")
+
+
+def tell_broken() -> bool:
+    """Tell on stderr which agent types cannot be used; whether there is one."""
+    from reference_harness import agents
+
+    wrong = agents.broken()
+    for why in wrong.values():
+        sys.stderr.write(f"harness: {why}\n")
+    return bool(wrong)
 
 
 def servers(given: Iterable[str]) -> list[Server]:
