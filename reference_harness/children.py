@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -261,6 +261,14 @@ class Below:
         if not question.session:
             question = replace(question, agent=self._child.agent, session=self._child.id)
         return await self._parent.client.ask(question)
+
+
+def family(store: Store, session: str) -> Iterator[str]:
+    """The session and all that it started, at any depth."""
+    yield session
+    for _, entry in list(store.scan(session, ["childstarted"])):
+        if isinstance(entry.record, ChildStarted):
+            yield from family(store, entry.record.session)
 
 
 # -- after a crash -------------------------------------------------------------------------------------------------
