@@ -140,8 +140,9 @@ class Session:
 
     def doubtful(self, view: CallView) -> bool:
         """Whether an equal call of this session, or of one above it, may already have had its effect."""
-        call = view.call
-        return any(one.workflow.doubtful(call.tool, call.digest, but=call.id) for one in self.line())
+        call = view.call  # its id says nothing in the journals above
+        above = (one.workflow.doubtful(call.tool, call.digest) for one in self.line() if one is not self)
+        return self.workflow.doubtful(call.tool, call.digest, but=call.id) or any(above)
 
     def is_changed(self, tool: ToolInfo) -> bool:
         """Whether the tool is not what it was when this session, or one above it, first had it, and none said yes."""

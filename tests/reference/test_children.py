@@ -10,6 +10,7 @@ from scripted import call, reply, text
 from working import opened, records, sound
 
 from reference_harness import UsageFault
+from reference_harness.replay import replay
 
 EXPLORE, GENERAL = "You find out how things are", "You do a piece of work"
 
@@ -104,6 +105,32 @@ def test_a_standing_refusal_and_a_call_in_doubt_bind_the_child(house, tmp_path, 
     run(story())
     assert tools.journal == []
     assert results(model.of(GENERAL)[-1])["a"].startswith("refused")
+
+
+def test_what_its_parent_left_in_doubt_is_asked_about_and_a_childs_decisions_can_be_replayed(
+    house, tmp_path, tools, scripted, run, monkeypatch
+):
+    monkeypatch.setenv("HARNESS_TOOL_TIMEOUT", "0.3")
+    model = scripted(reply(call("t1", "slow", nonce="a")), child("t2"), reply(text("done")))
+    model.agents = {
+        GENERAL: [reply(call("t1", "slow", nonce="a"), call("t2", "look", nonce="b")), reply(text("tried"))]
+    }
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, allow=["slow"])
+        await session.prompt("go")
+        below = records(harness, session.id, "childstarted")[0].session
+        assert [(q.rule.partition(":")[0], q.agent) for q in person.asked] == [("doubt", "main/general-purpose-1")]
+        found = {id_: replay(harness.store, below, id_) for id_ in ("t1", "t2")}
+        assert {id_: (one.now[0], one.changed) for id_, one in found.items()} == {
+            "t1": ("ask", ()),
+            "t2": ("allow", ()),
+        }
+        assert replay(harness.store, session.id, "t1").same
+        await harness.close()
+
+    run(story())
 
 
 def test_unknown_types_start_nothing_and_depth_and_number_are_bounded(house, tmp_path, scripted, run):
