@@ -51,6 +51,7 @@ TOOL = "agent"
 SOURCE = Source("agents", "built in", tier="builtin")
 STRICTNESS: Mapping[str | None, int] = {"plan": 0, "ask": 1, None: 1, "auto": 2, "bypass": 3}
 _SPENDS = (Requested, Replied, ReplyLost, Compacted, CompactionFailed, Started, ChildStarted, ChildSpent)
+MAX_SAID = 2000  # characters of what a child said before it began to wait
 _TOLD = "Start an agent for one piece of work and wait for its answer. It knows nothing but your prompt. Types:"
 
 
@@ -81,7 +82,7 @@ class Agents:
         except (LimitHit, UsageFault) as no:
             return ToolAnswer(f"not started: {no}", is_error=True)
         stop = await work(child, arguments["prompt"])
-        return _answer(child, stop)
+        return _later(child) if stop.reason == "waiting" else _answer(child, stop)
 
 
 def _described(types: Mapping[str, AgentType]) -> Mapping[str, Any]:
@@ -224,6 +225,16 @@ def _answer(child: Session, stop: Stop) -> ToolAnswer:
         return ToolAnswer(bounded(said))
     told = f"(The agent {child.agent} did not finish: {stop.reason}. {stop.note})"
     return ToolAnswer(bounded(f"{told}\n{said}"), is_error=True)
+
+
+def _later(child: Session) -> ToolAnswer:
+    """A child that waits on something outside is over; what it waits for comes to the call that started it."""
+    first, *others = (view.token for view in child.workflow.waiting())
+    told = f"(The agent {child.agent} ended while it waited for something outside, which has come. It said before: "
+    told += child.transcript.last_reply()[:MAX_SAID] or "nothing"
+    if others:
+        told += f"\nIt waited for more, which can no longer be handed in: {', '.join(others)}"
+    return ToolAnswer(f"{told}\nWhat came:)", token=first)
 
 
 class Upward:

@@ -133,6 +133,35 @@ def test_what_its_parent_left_in_doubt_is_asked_about_and_a_childs_decisions_can
     run(story())
 
 
+def test_what_a_child_waits_for_comes_to_the_call_that_started_it(house, tmp_path, tools, scripted, run):
+    model = scripted(child("t1", "explore"), reply(text("done")))
+    model.agents = {EXPLORE: [reply(text("I asked."), call("a", "outside", nonce="ticket-1"), call("b", "outside", nonce="ticket-2")),
+                              reply(text("never"))]}  # fmt: skip
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.note) == ("waiting", "waiting for what comes under ticket-1")
+        below = records(harness, session.id, "childstarted")[0].session
+        await harness.close()
+        harness = house(model)
+        with pytest.raises(UsageFault, match=f"its parent {session.id}, under the same token"):
+            harness.deliver(below, "ticket-1", "42")
+        assert harness.deliver(session.id, "ticket-1", "42")
+        assert not harness.deliver(session.id, "ticket-1", "43")
+        session, _ = await harness.load_session(session.id, [harness.server])
+        assert (await session.proceed()).reason == "end_turn"
+        assert session.workflow.calls["t1"].state == "done"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    told = results(model.requests[-1])["t1"]
+    assert "I asked." in told and told.endswith("What came:)\n42")
+    assert "can no longer be handed in: ticket-2" in told
+
+
 def test_unknown_types_start_nothing_and_depth_and_number_are_bounded(house, tmp_path, scripted, run):
     model = scripted(
         child("u", "root-agent"), *(child(f"t{i}", prompt=f"part {i}") for i in range(3)), reply(text("x"))
