@@ -263,6 +263,15 @@ def test_what_a_sessions_agents_did_is_found_with_it(tmp_path, scripted):
     assert (began["session"], began["about"]) == (own["session"], both[1]["session"])
     assert {row["session"] for row in rows} == {own["session"], both[1]["session"]}
     assert len(json_of(harness(tmp_path, model, "log", "--session", "last", "--limit", "3", "--json"))) == 3
+    shown = harness(tmp_path, model, "show", "last").stdout.splitlines()
+    assert shown[0] == "> go"
+    assert [line for line in shown if line.startswith("[main/explore-1]")] == [
+        "[main/explore-1] > look around",
+        '[main/explore-1] • look {"nonce": "a"} (t1)',
+        "[main/explore-1]   done (t1): look done",
+        "[main/explore-1] A file.",
+    ]
+    assert shown[-1] == "Done."
 
 
 def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():

@@ -119,7 +119,7 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
         screen.type("/limit turns 3\r")
         screen.see("3 of 3 requests")
         screen.type("more\r")
-        screen.see("/limit turns N")
+        screen.see("/limit turns +3")
         screen.type("\x03")
         screen.see("again, or Ctrl-D, leaves")
         screen.type("\x03")
