@@ -294,6 +294,7 @@ def test_a_crash_leaves_the_parents_call_in_doubt_and_the_spending_counted(tmp_p
             turn = asyncio.ensure_future(one.say(session, "go"))
             await asyncio.to_thread(tools.entered.wait, 10)
             assert one.recorder.asked[0].field_meta["conformance"]["agent"] == "main/general-purpose-1"
+            assert one.recorder.asked[0].title.startswith("main/general-purpose-1: slow ")
             await one.kill()
             await asyncio.gather(turn, return_exceptions=True)
         tools.release.set()
