@@ -100,7 +100,7 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
         session = await harness.new_session(
             options.cwd(), options.servers(given.mcp), options.config(given), agent_type=given.agent
         )
-        options.tell_unmatched(session)
+        options.tell_unmatched(session, given)
         rows = _rows(session, given)
         await harness.close()
     return [row for row in rows if not given.offered or row["offered"] == "yes"]

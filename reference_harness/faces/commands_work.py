@@ -108,7 +108,7 @@ async def opened(
         session, entries = await harness.load_session(id_, sources, config, client=client)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
-    options.tell_unmatched(session)
+    options.tell_unmatched(session, given)
     for name, reason in session.lost_sources().items():
         sys.stderr.write(f"harness: tool source {name} is left out: {reason}\n")
     return session

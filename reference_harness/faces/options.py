@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
+from reference_harness.faces.output import visible
 from reference_harness.mcp_tools import Server
+from reference_harness.pool import matches
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -77,9 +79,13 @@ def add_agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", default="", metavar="TYPE", help="as an agent of this type: `harness agents`")
 
 
-def tell_unmatched(session: Session) -> None:
-    """Tell on stderr which agent types cannot be used, and what the session's own names and no tool is called."""
+def tell_unmatched(session: Session, given: argparse.Namespace) -> None:
+    """Tell on stderr which agent types cannot be used, and what options and the session's own type name in vain."""
     tell_broken()
+    for rule in RULES:
+        named = (name for name in getattr(given, rule) if not any(matches(name, t) for t in session.registry.tools()))
+        if names := ", ".join(map(visible, named)):
+            sys.stderr.write(f"harness: no tool here is what --{rule} names: {names}\n")
     kind = session.kind
     if kind and (patterns := kind.unmatched(session.registry.tools())):
         sys.stderr.write(f"harness: no tool here is what the agent type {kind.name} names: {', '.join(patterns)}\n")

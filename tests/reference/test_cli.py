@@ -280,6 +280,16 @@ def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
     assert grouped <= set(log.known())
 
 
+def test_an_option_that_names_no_tool_says_so(tmp_path, scripted):
+    model = scripted(reply(text("x")))
+    ran = harness(
+        tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--deny", "bash", "--deny", "wip*", "--allow", "look"
+    )
+    assert "no tool here is what --deny names: bash\n" in ran.stderr
+    assert "--allow names" not in ran.stderr
+    assert "what --exclude names: reed" in harness(tmp_path, model, "tools", "--exclude", "reed").stderr
+
+
 def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, scripted):
     model = scripted(reply(text("x")))
     rows = json_of(harness(tmp_path, model, "tools", "--mcp", source(tmp_path), "--exclude", "wipe", "--json"))
