@@ -42,6 +42,7 @@ from reference_harness.work_records import ChildSpent, ChildStarted, LimitNear, 
 DEFAULT_TURNS = 40  # requests
 DEFAULT_TOKENS = 20_000_000  # binds where neither tokens nor cost are limited
 DEFAULT_TIME = 4 * 3600.0  # seconds, those in which a person was asked included
+PER_TURN = ("turns", "tokens", "time")
 # ... and of the session
 DEFAULT_REPEATS = 25  # equal calls in a row
 DEFAULT_CHILDREN = 16

@@ -113,7 +113,10 @@ class Silent:
 
 @dataclass(frozen=True)
 class Stop:
-    """How a turn ended: ACP's stop reasons. `limit` names the limit that stopped it, and `more` of it lets it go on."""
+    """How a turn ended: ACP's stop reasons. `limit` names the limit that stopped it.
+
+    `more` of it lets the turn go on; 0: it may go on as it is (a default binds each turn anew), or nothing helps.
+    """
 
     reason: str
     limit: str = ""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reference_harness import clock, compaction, connections, handlers, sandbox, verifiers, waits
-from reference_harness.budget import MAX_OUTPUT
+from reference_harness.budget import MAX_OUTPUT, PER_TURN
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
@@ -370,7 +370,8 @@ class Turn:
         for view in self.session.workflow.open_calls():
             self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
         reason = "max_tokens" if hit.limit in ("tokens", "cost") else "max_turn_requests"
-        return self._end_now(Stop(reason, hit.limit, str(hit), more=hit.more))
+        ours = hit.limit in PER_TURN and getattr(self.session.limits, hit.limit) is None  # it binds each turn anew
+        return self._end_now(Stop(reason, hit.limit, str(hit), more=0.0 if ours else hit.more))
 
     def end_by_cancel(self) -> Stop:
         """Close what never began as cancelled, and what runs as in doubt."""

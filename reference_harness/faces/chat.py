@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reference_harness import blackbox
+from reference_harness.budget import PER_TURN
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Stop
 from reference_harness.faces.commands_work import on_end, opened
@@ -161,8 +162,9 @@ class Conversation:
             say(calls, "yellow")
         if stop.reason != "end_turn":
             say(f"{stop.reason.replace('_', ' ')}: {stop.note}".rstrip(": "), "yellow")
-        if stop.more:
-            say(f"to go on:  /limit {stop.limit} +{spelled(stop.limit, stop.more)}   and then   /continue", "bold")
+        if stop.more or stop.limit in PER_TURN:
+            raised = f"/limit {stop.limit} +{spelled(stop.limit, stop.more)}   and then   " if stop.more else ""
+            say(f"to go on:  {raised}/continue", "bold")
         say(budget_line(self._session))
 
     # -- commands ------------------------------------------------------------------------------------------------

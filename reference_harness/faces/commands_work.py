@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reference_harness import blackbox
+from reference_harness.budget import PER_TURN
 from reference_harness.errors import HarnessFault, ModelFault, UsageFault
 from reference_harness.events import Client, Stop
 from reference_harness.faces import options, output
@@ -180,9 +181,9 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
         client.say(calls, "yellow")
     client.say(budget_line(session))
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
-    if stop.more:
-        more = options.spelled(stop.limit, stop.more)
-        client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} {more}", "bold")
+    if stop.more or stop.limit in PER_TURN:
+        raised = f" --add-{stop.limit} {options.spelled(stop.limit, stop.more)}" if stop.more else ""
+        client.say(f"to go on:  harness resume {session.id}{raised}", "bold")
     for view in session.workflow.waiting():
         client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
 

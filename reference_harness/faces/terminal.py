@@ -138,7 +138,7 @@ def budget_line(session: Session) -> str:
     spent, limits = session.budget, session.limits
     parts = [
         _spent(f"{spent.turns:,}", limits.turns, " requests"), _spent(f"{spent.tokens:,}", limits.tokens, " tokens"),
-        _spent(_dollars(spent), limits.cost, ""), _spent(f"{spent.time:,.1f}", limits.time, " s"),
+        _spent(_dollars(spent), limits.cost, "", "$"), _spent(f"{spent.time:,.1f}", limits.time, " s"),
     ]  # fmt: skip
     return " · ".join(parts)
 
@@ -150,8 +150,8 @@ def _dollars(spent: Budget) -> str:
     return f"${spent.cost:,.4f} and {spent.unpriced:,} tokens without a known price" if spent.cost else "no price known"
 
 
-def _spent(amount: str, limit: float | None, unit: str) -> str:
-    return amount + (f" of {limit:,g}" if limit is not None else "") + unit
+def _spent(amount: str, limit: float | None, unit: str, sign: str = "") -> str:
+    return amount + (f" of {sign}{limit:,.10g}" if limit is not None else "") + unit
 
 
 def outcome(session: Session, since: int = 0) -> str:

@@ -140,6 +140,15 @@ def test_what_the_stop_recommends_is_an_option_that_goes_on(tmp_path, scripted, 
     assert (on.returncode, len(model.requests)) == (0, max(sent + 1, 3)), on.stderr
 
 
+def test_a_run_that_hit_a_default_goes_on_as_it_is(tmp_path, scripted):
+    model = scripted(*[reply(call(f"t{n}", "look", nonce=str(n))) for n in range(42)], reply(text("Done.")))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    (command,) = (line for line in ran.stderr.splitlines() if line.startswith("to go on:"))
+    assert (ran.returncode, "--add" in command) == (4, False)
+    on = harness(tmp_path, model, *command.split()[4:], "--mcp", source(tmp_path))
+    assert (on.returncode, on.stdout) == (0, "Done.\n"), on.stderr
+
+
 def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, scripted):
     model = scripted(reply(call("t1", "look", nonce="a")), reply(call("t2", "look", nonce="b")), reply(text("Done.")))
     ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--turns", "1")
