@@ -48,7 +48,7 @@ DEFAULT_REPEATS = 25  # equal calls in a row
 DEFAULT_CHILDREN = 16
 DEFAULT_DEPTH = 2
 MIN_OUTPUT = 256  # tokens: a shorter answer is not worth its input
-MAX_OUTPUT = 8192
+MAX_OUTPUT = 8192  # tokens, where the operator set no other
 NEAR = 0.8  # of a limit: then it is told
 _SPENT = ("turns", "tokens", "calls", "cost", "time", "children")
 _WHOLE = ("turns", "tokens", "calls", "repeats", "children", "depth")
@@ -241,11 +241,15 @@ class Budget:
         return next((allowed, used) for name, allowed, used in self.gauges(limits, now) if name == "time")
 
     def allow_request(
-        self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None
-    ) -> int:
-        """The `max_tokens` the request may ask for; `estimate`: its input tokens. Raises LimitHit: it must not go."""
+        self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None,
+        most: int = MAX_OUTPUT,
+    ) -> int:  # fmt: skip
+        """The `max_tokens` the request may ask for, at most `most`. Raises LimitHit: it must not go.
+
+        `estimate`: its input tokens.
+        """
         estimate = self.estimate(size) if estimate is None else estimate
-        room = MAX_OUTPUT
+        room = most
         for name, allowed, used in self.gauges(limits, now):
             match name:
                 case "tokens":

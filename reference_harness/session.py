@@ -130,8 +130,9 @@ class Session:
 
     def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
         """(max_tokens, estimated input tokens) of the next request, under this session's limits and all above it."""
-        estimate, now = self.budget.estimate(size) if counted is None else counted, time.time()
-        rooms = [one.budget.allow_request(one.limits, size, now, purpose, estimate) for one in self.line()]
+        estimate = self.budget.estimate(size) if counted is None else counted
+        now, most = time.time(), self.settings.max_output
+        rooms = [one.budget.allow_request(one.limits, size, now, purpose, estimate, most) for one in self.line()]
         return min(rooms), estimate
 
     def calls_left(self) -> float:
@@ -314,10 +315,9 @@ class Session:
         return Configured(config)
 
     def _prices(self) -> Own:
-        try:
+        with suppress(UsageFault):  # told where rules are read; until then those on record
             return self.rules.now().prices
-        except UsageFault:  # told, where rules are read; until then those on record
-            return self.settings.policy.prices
+        return self.settings.policy.prices
 
     # -- tools ---------------------------------------------------------------------------------------------------
 

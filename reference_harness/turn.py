@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reference_harness import clock, compaction, connections, handlers, sandbox, verifiers, waits
-from reference_harness.budget import MAX_OUTPUT, PER_TURN
+from reference_harness.budget import PER_TURN
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
@@ -70,7 +70,7 @@ class Turn:
         self.journal = session.journal
         self._shown = ""
         self._stop = ""  # why the last reply stopped
-        self._room = MAX_OUTPUT  # what it might have had of tokens
+        self._room = 0  # what it might have had of tokens
         self._call_limit: LimitHit | None = None
         self._framed: tuple[Any, int] = (None, 0)
         self._decided_under: tuple[int, Any] = (0, None)
@@ -328,9 +328,12 @@ class Turn:
         if not stop or self.session.workflow.batch or stop == "pause_turn":
             return None
         if stop in ("max_tokens", "model_context_window_exceeded"):
-            if self._room < MAX_OUTPUT:  # what cut the reply is the limit that left no more room for it
+            if (
+                self._room < self.session.settings.max_output
+            ):  # what cut the reply is the limit that left no more room for it
                 self.session.allow_request(self._size())
-            return Stop("max_tokens", note=f"the model stopped: {stop}")
+            longest = f"; `max_output` under [session] is {self._room:,} tokens" if stop == "max_tokens" else ""
+            return Stop("max_tokens", note=f"the model stopped: {stop}{longest}")
         return Stop("end_turn")
 
     def stop_if_nothing_can_follow(self) -> None:

@@ -310,6 +310,24 @@ def test_a_reply_that_a_limit_cut_short_is_told_as_that_limit_and_goes_on(house,
     assert "cut off" in last[-1]["content"][0]["text"]
 
 
+def test_how_long_a_reply_may_be_is_the_operators_to_say(house, tmp_path, scripted, run):
+    model = scripted(reply(text("half of it"), stop="max_tokens"))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, max_output=32_000)
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.limit) == ("max_tokens", "")
+        assert "`max_output` under [session] is 32,000 tokens" in stop.note
+        for wrong in (0, 255, 1000.0, "many", True):
+            with pytest.raises(UsageFault, match="max_output must be a whole number of 256"):
+                session.configure({"max_output": wrong})
+        await harness.close()
+
+    run(story())
+    assert model.requests[0]["max_tokens"] == 32_000
+
+
 def test_an_answer_too_short_to_be_of_use_is_not_asked_for(house, tmp_path, scripted, run):
     model = scripted(reply(text("done")))
 

@@ -257,32 +257,6 @@ def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_
     assert (whole.returncode, "2 sessions are whole" in whole.stdout) == (0, True)
 
 
-def test_what_a_sessions_agents_did_is_found_with_it(tmp_path, scripted):
-    model = scripted(reply(call("k1", "agent", type="explore", prompt="look around")), reply(text("Done.")))
-    model.agents = {"You find out how things are": [reply(call("t1", "look", nonce="a")), reply(text("A file."))]}
-    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
-    (own,) = json_of(harness(tmp_path, model, "sessions", "--json"))
-    both = json_of(harness(tmp_path, model, "sessions", "--children", "--json"))
-    assert {row["agent"]: row["parent"] for row in both} == {"main": "", "main/explore-1": own["session"]}
-    decided = json_of(harness(tmp_path, model, "audit", "--session", "last", "--json"))
-    assert [(row["agent"], row["tool"]) for row in decided] == [("main", "agent"), ("main/explore-1", "look")]
-    rows = json_of(harness(tmp_path, model, "log", "--session", "last", "--json"))
-    assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
-    (began,) = (row for row in rows if row["kind"] == "childstarted")
-    assert (began["session"], began["about"]) == (own["session"], both[1]["session"])
-    assert {row["session"] for row in rows} == {own["session"], both[1]["session"]}
-    assert len(json_of(harness(tmp_path, model, "log", "--session", "last", "--limit", "3", "--json"))) == 3
-    shown = harness(tmp_path, model, "show", "last").stdout.splitlines()
-    assert shown[0] == "> go"
-    assert [line for line in shown if line.startswith("[main/explore-1]")] == [
-        "[main/explore-1] > look around",
-        '[main/explore-1] • look {"nonce": "a"} (t1)',
-        "[main/explore-1]   done (t1): look done",
-        "[main/explore-1] A file.",
-    ]
-    assert shown[-1] == "Done."
-
-
 def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
     grouped = {kind for kinds in log.GROUPS.values() for kind in kinds}
     assert set(log.known()) - grouped == {"prompted"}
