@@ -17,9 +17,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from reference_harness import sandbox, workspace
+from reference_harness import clock, sandbox, workspace
 from reference_harness.errors import LimitHit, ToolFault, UsageFault
 from reference_harness.events import Stop
 from reference_harness.work_records import Verified
@@ -72,7 +73,8 @@ async def _passes(session: Session, verifier: str) -> bool:
     elif verifier == AGENT:
         passed, evidence = await _agent(session)
     else:
-        passed, evidence = await _command(_words(verifier), workspace.of(session, session.settings.cwd))
+        run = partial(_command, _words(verifier), workspace.of(session, session.settings.cwd))
+        passed, evidence = await clock.within(session, run)
     digest = hashlib.sha256(evidence.encode("utf-8", "replace")).hexdigest()
     shown = evidence[-MAX_EVIDENCE:]
     session.journal.commit(Verified(verifier, passed, shown, round(time.monotonic() - began, 3), digest))

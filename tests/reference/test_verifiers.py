@@ -72,6 +72,13 @@ def policy(tmp_path, monkeypatch):
 CONFINED = pytest.mark.skipif(sandbox.program() is None, reason="there is no bubblewrap here that works")
 
 
+def test_a_command_ends_with_the_time_of_the_session(house, tmp_path, scripted, run):
+    model = scripted(reply(text("done")))
+    stop, ended, verified = run(story_of(house, tmp_path, model, "command: sleep 30", limits={"time": 0.6}))
+    assert (stop.limit, ended.limit) == ("time", "time"), "what was not judged is not done"
+    assert list(verified) == ["journal"]
+
+
 @pytest.mark.parametrize("use", [pytest.param("auto", marks=CONFINED), "off"])
 def test_a_command_is_confined_as_the_shell_is_and_the_evidence_says_so(use, house, tmp_path, scripted, run, policy):
     policy(f'[sandbox]\nuse = "{use}"\n')
