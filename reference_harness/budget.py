@@ -270,10 +270,11 @@ class Budget:
         price = self.price
         if price is None or self.unpriced:  # refused where it is set; here only if the model changed since
             raise LimitHit("cost", allowed, math.inf)
+        price = price.at(estimate)
         used = self.cost + estimate * max(price.input, price.cache_write) / 1e6
-        room = min(room, int((allowed - used) * 1e6 / price.output))
-        _refuse(room < MIN_OUTPUT, "cost", allowed, used)
-        return room
+        needed = used + MIN_OUTPUT * price.output / 1e6
+        _refuse(needed > allowed, "cost", allowed, needed)
+        return min(room, int((allowed - used) * 1e6 / price.output)) if price.output else room
 
     def _refuse_row(self, limits: Limits) -> None:
         bound = _or(limits.repeats, DEFAULT_REPEATS)

@@ -23,26 +23,42 @@ FILE = Path(__file__).with_name("prices.json")
 _VERSION = re.compile(r"-(?:\d{8}|latest|v\d+(?::\d+)?)")
 
 
+_Numbers = tuple[float, float, float, float]
+
+
+class _Long(msgspec.Struct):
+    above: int
+    price: _Numbers
+
+
 class _Sheet(msgspec.Struct):
     date: str
     source: str
-    models: dict[str, tuple[float, float, float, float]]
+    models: dict[str, _Numbers]
+    long: dict[str, _Long] = {}
 
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars a million tokens of each kind."""
+    """US dollars a million tokens of each kind. `long`: those of a request with more than `above` tokens of input."""
 
     input: float
     output: float
     cache_read: float
     cache_write: float
+    above: int = 0
+    long: Price | None = None
+
+    def at(self, tokens: int) -> Price:
+        """The price of a request with so many tokens of input."""
+        return self.long if self.long and tokens > self.above else self
 
     def of(self, usage: Usage) -> float:
         """US dollars of one request."""
+        price = self.at(usage.context)
         return (
-            usage.input * self.input + usage.output * self.output
-            + usage.cache_read * self.cache_read + usage.cache_write * self.cache_write
+            usage.input * price.input + usage.output * price.output
+            + usage.cache_read * price.cache_read + usage.cache_write * price.cache_write
         ) / 1e6  # fmt: skip
 
 
@@ -64,8 +80,11 @@ def price_of(model: str, own: Own = NONE) -> Price | None:
 
 @functools.lru_cache(maxsize=64)
 def _listed(model: str) -> Price | None:
-    known = sheet().models.get(model) or sheet().models.get(_base(model))
-    return Price(*known) if known else None
+    name = next((name for name in (model, _base(model)) if name in sheet().models), None)
+    if name is None:
+        return None
+    long = sheet().long.get(name)
+    return Price(*sheet().models[name], *((long.above, Price(*long.price)) if long else ()))
 
 
 def _base(model: str) -> str:
@@ -86,7 +105,8 @@ def _given(model: str, numbers: Any) -> Price:
             f"[prices] {model!r} must be a list of four numbers, US dollars a million tokens: input, output, cache "
             "read, cache write"
         )
-    return Price(*map(float, numbers))
+    sent, received, read, written = map(float, numbers)
+    return Price(sent, received, read, written)
 
 
 def _is_price(value: Any) -> bool:

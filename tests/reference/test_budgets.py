@@ -136,6 +136,10 @@ def test_prices_are_of_a_day_and_of_models_that_are_known():
     assert price_of("claude-haiku-4-5-20251001") == price_of("claude-haiku-4-5")
     assert price_of("claude-sonnet-99") is None
     assert price_of("claude-sonnet-5-turbo") is None
+    haiku = price_of("claude-haiku-5-5")
+    assert (haiku.of(Usage(60_000, 1_000, 40_000)), haiku.of(Usage(60_001, 1_000, 40_000))) == (
+        pytest.approx(0.0069), pytest.approx(0.0345005),
+    )  # fmt: skip
     usage = Usage(1_000_000, 1_000_000, 1_000_000, 1_000_000)
     assert price_of("claude-sonnet-5").of(usage) == pytest.approx(14.7)
 

@@ -80,6 +80,18 @@ def test_the_operators_prices_count_and_stay_as_they_were_when_it_was_spent(oper
     run(story())
 
 
+def test_a_model_that_costs_nothing_runs_under_a_limit_of_cost(operator, house, tmp_path, scripted, run):
+    operator('[prices]\n"local" = [0, 0, 0, 0]\n')
+
+    async def story():
+        harness = house(scripted(reply(text("done"))), "local")
+        session = await harness.new_session(str(tmp_path), [], {"limits": {"cost": 0}})
+        assert (await session.prompt("go")).reason == "end_turn"
+        await harness.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize("wrong", ["[1, 2, 3]", '"cheap"', "[1, 2, 3, -4]", "[1, 2, 3, nan]", "[1, 2, 3, true]"])
 def test_a_price_that_is_none_is_refused_by_name(operator, wrong):
     operator(f'[prices]\n"my-model" = {wrong}\n')
