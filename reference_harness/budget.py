@@ -42,10 +42,10 @@ from reference_harness.work_records import ChildSpent, ChildStarted, LimitNear, 
 DEFAULT_TURNS = 40  # requests
 DEFAULT_TOKENS = 20_000_000  # binds where neither tokens nor cost are limited
 DEFAULT_TIME = 4 * 3600.0  # seconds, those in which a person was asked included
-PER_TURN = ("turns", "tokens", "time")
+DEFAULT_CHILDREN = 16
+PER_TURN = ("turns", "tokens", "time")  # and children, which stop no turn
 # ... and of the session
 DEFAULT_REPEATS = 25  # equal calls in a row
-DEFAULT_CHILDREN = 16
 DEFAULT_DEPTH = 2
 MIN_OUTPUT = 256  # tokens: a shorter answer is not worth its input
 MAX_OUTPUT = 8192  # tokens, where the operator set no other
@@ -84,6 +84,7 @@ class Budget:
     unpriced: int = 0  # tokens of a model that has no price
     turn_requests: int = 0
     turn_tokens: int = 0
+    turn_children: int = 0
     context: int | None = None  # tokens of the last main request and its reply; None right after a compaction
     stopped_by: str = ""
     _last_size: int = 0
@@ -113,7 +114,7 @@ class Budget:
 
     def _turn(self, record: Prompted | Proceeded, at: float) -> None:
         self._since = self._began = at
-        self.turn_requests = self.turn_tokens = 0
+        self.turn_requests = self.turn_tokens = self.turn_children = 0
         self._told.clear()
         if isinstance(record, Prompted):
             self._row = ("", "", 0)
@@ -151,6 +152,7 @@ class Budget:
 
     def _child(self, _record: ChildStarted, _at: float) -> None:
         self.children += 1
+        self.turn_children += 1
 
     def _near(self, record: LimitNear, _at: float) -> None:
         self._told.add(record.limit)
@@ -179,6 +181,7 @@ class Budget:
             setattr(self, name, getattr(self, name) + getattr(spent, name) - getattr(before, name))
         self.turn_requests += spent.turns - before.turns
         self.turn_tokens += spent.tokens - before.tokens
+        self.turn_children += spent.children - before.children
 
     _TAKES: ClassVar[Mapping[type[Any], Callable[[Budget, Any, float], None]]] = {
         Opened: _life, Resumed: _life, Prompted: _turn, Proceeded: _turn,
@@ -208,7 +211,6 @@ class Budget:
 
     def gauges(self, limits: Limits, now: float) -> Iterator[tuple[str, float, float]]:
         """(limit, allowed, used) of each limit in force, set or by default."""
-        running = now - self._since if self._since is not None else 0.0
         if limits.turns is not None:
             yield "turns", limits.turns, self.turns
         else:
@@ -221,10 +223,7 @@ class Budget:
             yield "cost", limits.cost, self.cost
         if limits.calls is not None:
             yield "calls", limits.calls, self.calls
-        if limits.time is not None:
-            yield "time", limits.time, self.time + running
-        else:
-            yield "time", DEFAULT_TIME, now - self._began if self._began is not None else 0.0
+        yield "time", *self.clock(limits, now)
 
     def near(self, limits: Limits, now: float) -> list[LimitNear]:
         """Limits of which most is used up, or all but one, each told once a turn."""
@@ -238,7 +237,9 @@ class Budget:
 
     def clock(self, limits: Limits, now: float) -> tuple[float, float]:
         """Seconds allowed, and used."""
-        return next((allowed, used) for name, allowed, used in self.gauges(limits, now) if name == "time")
+        if limits.time is None:
+            return DEFAULT_TIME, now - self._began if self._began is not None else 0.0
+        return limits.time, self.time + (now - self._since if self._since is not None else 0.0)
 
     def allow_request(
         self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None,
@@ -291,9 +292,12 @@ class Budget:
 
     def refuse_child(self, limits: Limits, level: int) -> None:
         """Raise LimitHit where no child may start `level` levels below this session."""
-        depth, children = _or(limits.depth, DEFAULT_DEPTH), _or(limits.children, DEFAULT_CHILDREN)
+        depth = _or(limits.depth, DEFAULT_DEPTH)
         _refuse(level > depth, "depth", depth, level)
-        _refuse(self.children >= children, "children", children, self.children)
+        if limits.children is not None:
+            _refuse(self.children >= limits.children, "children", limits.children, self.children)
+        else:
+            _refuse(self.turn_children >= DEFAULT_CHILDREN, "children", DEFAULT_CHILDREN, self.turn_children)
 
     def raised(self, limits: Limits, more: Mapping[str, Any]) -> Limits:
         """The limits with `more` of each added to what is allowed, or to what is already used if that is more."""

@@ -7,7 +7,7 @@ from scripted import call, reply, text
 from working import opened, records, sound
 
 from reference_harness import LimitHit, UsageFault
-from reference_harness.budget import DEFAULT_REPEATS, DEFAULT_TIME, DEFAULT_TOKENS, MIN_OUTPUT, Budget
+from reference_harness.budget import DEFAULT_CHILDREN, DEFAULT_REPEATS, DEFAULT_TIME, DEFAULT_TOKENS, MIN_OUTPUT, Budget
 from reference_harness.prices import Price, price_of, sheet
 from reference_harness.records import (
     ChildSpent,
@@ -21,7 +21,7 @@ from reference_harness.records import (
     Resumed,
     Usage,
 )  # fmt: skip
-from reference_harness.work_records import Spent
+from reference_harness.work_records import ChildStarted, Spent
 
 
 def same(n: int) -> list[dict]:
@@ -215,6 +215,21 @@ def test_a_childs_account_counts_once_however_often_it_is_told():
     budget.apply(Entry(5, 0.0, ChildSpent("other", Spent(turns=1, tokens=50))))
     assert (budget.turns, budget.tokens) == (4, 500)
     assert budget.cost == pytest.approx(450e-6)
+
+
+def test_the_default_number_of_children_is_of_one_turn_and_a_limit_of_the_session():
+    budget = Budget()
+    for n in range(DEFAULT_CHILDREN):
+        budget.apply(Entry(n + 1, 0.0, ChildStarted("c", f"s{n}", "main/x", "x")))
+    with pytest.raises(LimitHit, match="children"):
+        budget.refuse_child(Limits(), 1)
+    budget.apply(Entry(99, 0.0, Prompted("next")))
+    budget.refuse_child(Limits(), 1)
+    with pytest.raises(LimitHit, match="children"):
+        budget.refuse_child(Limits(children=DEFAULT_CHILDREN), 1)
+    budget.apply(Entry(100, 0.0, ChildSpent("s0", Spent(children=DEFAULT_CHILDREN))))
+    with pytest.raises(LimitHit, match="children"):
+        budget.refuse_child(Limits(), 1)
 
 
 def test_the_price_is_that_of_the_model_of_the_life():
