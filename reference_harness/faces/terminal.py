@@ -75,6 +75,12 @@ class Terminal:
                 if line := told(entry.record):
                     self.say(*line)
 
+    def show_child(self, agent: str, event: Event) -> None:
+        """Tell what happens to the calls of a child agent: its work is nobody's silence."""
+        if isinstance(event, Happened) and (line := told(event.entry.record)):
+            text, name = line
+            self.say(f"  {visible(agent)} {text}", name)
+
     def put(self, question: Question) -> None:
         """Show the question."""
         for text, name in shown(question, self._cwd):

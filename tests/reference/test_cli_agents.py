@@ -10,7 +10,8 @@ from test_faces import harness
 def test_what_a_sessions_agents_did_is_found_with_it(tmp_path, scripted):
     model = scripted(reply(call("k1", "agent", type="explore", prompt="look around")), reply(text("Done.")))
     model.agents = {"You find out how things are": [reply(call("t1", "look", nonce="a")), reply(text("A file."))]}
-    harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    assert "  main/explore-1 • look runs (t1)\n  main/explore-1   done: look done\n" in ran.stderr, "as it works"
     (own,) = json_of(harness(tmp_path, model, "sessions", "--json"))
     both = json_of(harness(tmp_path, model, "sessions", "--children", "--json"))
     assert {row["agent"]: row["parent"] for row in both} == {"main": "", "main/explore-1": own["session"]}
