@@ -311,7 +311,8 @@ class Turn:
         self._shown, self._stop = "", reply.stop
         self.journal.note(Replied(number, tuple(blocks), reply.stop, usage, tuple(calls)))
         for one in self.session.line():
-            one.journal.note(*one.budget.near(one.limits, time.time()))
+            if near := one.budget.near(one.limits, time.time()):
+                one.journal.commit(*near)  # also above, where nothing else is written for long: it is a warning
 
     # -- ending --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from client import Life, allow, results
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import UsageFault
+from reference_harness import Happened, UsageFault
 from reference_harness.replay import replay
 
 EXPLORE, GENERAL = "You find out how things are", "You do a piece of work"
@@ -235,6 +235,22 @@ def test_what_children_spend_is_the_parents_spending(house, tmp_path, scripted, 
     reason, budget = run(story({"cost": 0.03}, "cost"))
     assert reason == "max_tokens"
     assert 0.02 < budget.cost <= 0.03
+
+
+def test_a_limit_that_a_child_nearly_uses_up_is_told_before_it_is(house, tmp_path, scripted, run):
+    model = scripted(child("t1"), reply(text("done")))
+    model.agents = {GENERAL: [reply(call(f"t{n}", "look", nonce=str(n))) for n in range(9)]}
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, limits={"turns": 5})
+        assert (await session.prompt("go")).limit == "turns"
+        shown = [type(one.entry.record).__name__ for one in person.shown if isinstance(one, Happened)]
+        assert shown.index("LimitNear") < shown.index("ChildEnded")
+        assert shown.count("LimitNear") == 1
+        await harness.close()
+
+    run(story())
 
 
 def test_a_child_uses_up_calls_that_were_already_allowed(house, tmp_path, tools, scripted, run):
