@@ -277,7 +277,7 @@ def test_what_is_not_known_of_a_lost_reply_is_estimated_if_the_provider_had_it(h
 def test_the_wall_clock_ends_a_tool_that_runs_and_a_reply_that_streams(house, tmp_path, tools, scripted, run):
     async def story(model):
         harness = house(model)
-        session, _ = await opened(harness, tmp_path, limits={"time": 0.5})
+        session, _ = await opened(harness, tmp_path, limits={"time": 3.0})
         stop = await session.prompt("go")
         await harness.close()
         assert sound(harness)

@@ -74,7 +74,7 @@ CONFINED = pytest.mark.skipif(sandbox.program() is None, reason="there is no bub
 
 def test_a_command_ends_with_the_time_of_the_session(house, tmp_path, scripted, run):
     model = scripted(reply(text("done")))
-    stop, ended, verified = run(story_of(house, tmp_path, model, "command: sleep 30", limits={"time": 0.6}))
+    stop, ended, verified = run(story_of(house, tmp_path, model, "command: sleep 30", limits={"time": 3.0}))
     assert (stop.limit, ended.limit) == ("time", "time"), "what was not judged is not done"
     assert list(verified) == ["journal"]
 
