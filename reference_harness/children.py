@@ -142,6 +142,18 @@ def meet(config: Config, kind: AgentType) -> Config:
     return msgspec.structs.replace(config, limits=limits, mode=mode, verifiers=())
 
 
+def follow(session: Session) -> None:
+    """Take over what has changed in the settings of those above a child since it began; that is on record."""
+    if session.parent is None or session.kind is None:
+        return
+    follow(session.parent)
+    above = session.parent.settings
+    config = meet(msgspec.structs.replace(above.config, mode=above.mode), session.kind)
+    if config != session.settings.config:
+        session.journal.note(Configured(config))
+        session.assemble_pool()
+
+
 def under(config: Config, kind: AgentType) -> Config:
     """The settings of a session that is of this type from its beginning."""
     met = meet(config, kind)

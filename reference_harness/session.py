@@ -14,7 +14,7 @@ import msgspec
 from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
 from reference_harness.agents import AgentType
 from reference_harness.budget import Budget, check_limits
-from reference_harness.children import Agents, Upward, pool_for
+from reference_harness.children import Agents, Upward, follow, pool_for
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Event, Happened, Silent, Stop
 from reference_harness.fingerprint import guarded
@@ -23,7 +23,7 @@ from reference_harness.ground import Ground
 from reference_harness.journal import Fold, Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
-from reference_harness.permissions import never
+from reference_harness.permissions import never, withdrawn
 from reference_harness.policy import PolicyFile
 from reference_harness.pool import Pool, Reason, assemble, denied, not_enabled, out_of_place
 from reference_harness.prices import Own, refuse_unpriced
@@ -214,7 +214,7 @@ class Session:
         """Give every open call its result: in words that differ for what never began and what may have run."""
         for view in self.workflow.open_calls():
             if view.state == "awaiting_approval":
-                self.journal.note(Decided(_withdrawn(view)))
+                self.journal.note(Decided(withdrawn(view.call)))
             if view.state == "waiting":
                 self.journal.note(Closed(view.call.id, "cancelled", STILL_WAITING))
             elif view.state == "in_doubt":
@@ -243,7 +243,8 @@ class Session:
         self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, above.grants, above.broken))
 
     def renew_rules(self) -> None:
-        """Look at policy and grants as they are now; what changed is on record, and holds from here on."""
+        """Look at policy, grants and the settings above as they are now; what changed is on record, and holds."""
+        follow(self)
         before = self.settings.policy
         if self._note_rules():
             self.renewed += 1
@@ -390,11 +391,3 @@ class Session:
     def let_go(self) -> None:
         """Give up the right to write."""
         self._lease.release()
-
-
-def _withdrawn(view: CallView) -> Decision:
-    call = view.call
-    return Decision(
-        call=call.id, tool=call.tool, digest=call.digest, verdict="cancelled", rule="none: withdrawn",
-        handler="interactive", who="nobody", scope="once", because="the question was withdrawn before an answer",
-    )  # fmt: skip

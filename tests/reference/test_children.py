@@ -162,6 +162,34 @@ def test_what_a_child_waits_for_comes_to_the_call_that_started_it(house, tmp_pat
     assert "can no longer be handed in: ticket-2" in told
 
 
+def test_what_is_taken_from_a_parent_while_its_child_works_is_taken_from_the_child(
+    house, tmp_path, tools, scripted, run
+):
+    model = scripted(child("t1"), reply(text("done")))
+    model.agents = {
+        GENERAL: [reply(call("a", "mystery", nonce="1")), reply(call("b", "wipe", nonce="2")), reply(text("tried"))]
+    }
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, allow=["wipe"])
+
+        def tightened(_question):
+            session.configure({"deny": ["wipe"]})
+            return "allow"
+
+        person.verdict = tightened
+        await session.prompt("go")
+        below = records(harness, session.id, "childstarted")[0].session
+        assert records(harness, below, "configured")[-1].config.deny == ("wipe",)
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert [tool for tool, _ in tools.journal] == ["mystery"]
+    assert results(model.of(GENERAL)[-1])["b"].startswith("refused")
+
+
 def test_unknown_types_start_nothing_and_depth_and_number_are_bounded(house, tmp_path, scripted, run):
     model = scripted(
         child("u", "root-agent"), *(child(f"t{i}", prompt=f"part {i}") for i in range(3)), reply(text("x"))
