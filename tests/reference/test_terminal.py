@@ -228,6 +228,13 @@ def lines(asked: Question, cwd: Path) -> str:
     return "\n".join(line for line, _ in shown(asked, str(cwd)))
 
 
+def test_a_lasting_answer_to_a_child_is_said_to_be_the_childs(tmp_path):
+    assert "no for this session (N)" in lines(question(), tmp_path)
+    below = replace(question(), agent="main/explore-1", session="s1")
+    assert "asked by  main/explore-1" in lines(below, tmp_path)
+    assert "no for this agent (N)" in lines(below, tmp_path)
+
+
 def test_a_person_at_one_terminal_answers_for_a_worker_in_another_process(tmp_path, scripted):
     model = scripted(
         reply(call("t1", "wipe", nonce="a")), reply(call("t2", "mystery", nonce="b")), reply(text("Both."))
