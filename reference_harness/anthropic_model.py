@@ -88,6 +88,8 @@ class AnthropicModel:
         head: dict[str, Any] = {
             "model": self.name, "max_tokens": request.max_tokens, "stream": True, "system": request.system,
         }  # fmt: skip
+        if request.tools is not None:  # the next request begins with all of this one; no summary's does
+            head["cache_control"] = {"type": "ephemeral"}
         if request.tools not in (None, b"[]"):
             head["tools"] = msgspec.Raw(request.tools or b"[]")
         return b'%b,"messages":[%b]}' % (_json.encode(head)[:-1], b",".join(request.messages))
@@ -97,8 +99,10 @@ class AnthropicModel:
         import anthropic
         import httpx2
 
+        client = self._client()
+        meter.taken = True  # unless it is heard that it was not
         try:
-            stream = await self._client().post(
+            stream = await client.post(
                 "/v1/messages", cast_to=object, content=body, stream=True, stream_cls=anthropic.AsyncStream[object],
                 options={"headers": {"content-type": "application/json"}},
             )  # fmt: skip
@@ -113,11 +117,14 @@ class AnthropicModel:
             finally:
                 await stream.response.aclose()
         except anthropic.APIStatusError as error:
+            meter.taken = False
             raise self._refused(error) from None
-        except (anthropic.APITimeoutError, httpx2.TimeoutException):
+        except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
+            meter.taken = not isinstance(error.__cause__ or error, httpx2.ConnectTimeout)
             raise ModelFault(f"the model was silent for {self._stall:g} seconds: try again") from None
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
+            meter.taken = not isinstance(cause, (httpx2.ConnectError, httpx2.UnsupportedProtocol))
             raise self._unreached(cause, isinstance(cause, httpx2.UnsupportedProtocol)) from None
 
     async def count(self, request: Request) -> int:

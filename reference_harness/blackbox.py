@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 from reference_harness.errors import HarnessFault, StoreFault
 from reference_harness.life_records import BlackBox, OpenCall, Seen
-from reference_harness.records import Entry, Recovered, Replied, ReplyLost, Requested, SessionClosed, TurnEnded
+from reference_harness.records import (
+    Compacted,
+    CompactionFailed,
+    Entry,
+    Recovered,
+    Replied,
+    ReplyLost,
+    Requested,
+    SessionClosed,
+    TurnEnded,
+)
 from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED
 
 if TYPE_CHECKING:
@@ -81,7 +91,7 @@ def doing(entries: Sequence[Entry], workflow: Workflow) -> str:
                 return f"{words} {view.call.tool} ({view.call.id})"
     for entry in reversed(entries):
         match entry.record:
-            case Replied() | ReplyLost():
+            case Replied() | ReplyLost() | Compacted() | CompactionFailed():
                 break
             case Requested(number=number, purpose=purpose):
                 return f"waiting for the model ({purpose} request {number})"

@@ -2,8 +2,9 @@
 
 Usage is taken from the provider where it is sane and estimated where it is missing or nonsense, so that no number
 a provider sends can lift a limit. Limits are projected: a request is sent only if its input and at least a small
-answer fit into what is left, and `max_tokens` is clamped to the rest. Where the operator set no limit, one of ours
-binds each turn; what a turn may cost then follows from its tokens.
+answer fit into what is left, and `max_tokens` is clamped to the rest. A request that died with its process counts as
+all that it might have used. Where the operator set no limit, one of ours binds each turn; what a turn may cost then
+follows from its tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from reference_harness.errors import LimitHit, UsageFault
-from reference_harness.prices import price_of
+from reference_harness.policy import parse
+from reference_harness.prices import Own, Price, price_of
 from reference_harness.records import (
     Call,
     Compacted,
@@ -28,6 +30,7 @@ from reference_harness.records import (
     ReplyLost,
     Requested,
     Resumed,
+    RulesLoaded,
     Started,
     TurnEnded,
     Usage,
@@ -39,12 +42,13 @@ from reference_harness.work_records import ChildSpent, ChildStarted, LimitNear, 
 DEFAULT_TURNS = 40  # requests
 DEFAULT_TOKENS = 20_000_000  # binds where neither tokens nor cost are limited
 DEFAULT_TIME = 4 * 3600.0  # seconds, those in which a person was asked included
+DEFAULT_CHILDREN = 16
+PER_TURN = ("turns", "tokens", "time")  # and children, which stop no turn
 # ... and of the session
 DEFAULT_REPEATS = 25  # equal calls in a row
-DEFAULT_CHILDREN = 16
 DEFAULT_DEPTH = 2
-MIN_OUTPUT = 16
-MAX_OUTPUT = 8192
+MIN_OUTPUT = 256  # tokens: a shorter answer is not worth its input
+MAX_OUTPUT = 8192  # tokens, where the operator set no other
 NEAR = 0.8  # of a limit: then it is told
 _SPENT = ("turns", "tokens", "calls", "cost", "time", "children")
 _WHOLE = ("turns", "tokens", "calls", "repeats", "children", "depth")
@@ -80,10 +84,11 @@ class Budget:
     unpriced: int = 0  # tokens of a model that has no price
     turn_requests: int = 0
     turn_tokens: int = 0
+    turn_children: int = 0
     context: int | None = None  # tokens of the last main request and its reply; None right after a compaction
     stopped_by: str = ""
     _last_size: int = 0
-    _sizes: dict[int, tuple[str, int]] = field(default_factory=dict)
+    _sent: Requested | None = None  # the request whose outcome is not on record yet
     _since: float | None = None
     _began: float | None = None
     _last_input: int = 0
@@ -91,6 +96,7 @@ class Budget:
     _rank: dict[str, int] = field(default_factory=dict)  # of the calls of the last reply
     _below: dict[str, Spent] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    _prices: Own = field(default_factory=dict)  # the operator's, as they were when each request was made
 
     def apply(self, entry: Entry) -> None:
         """Take the next entry."""
@@ -102,12 +108,13 @@ class Budget:
             take(self, record, entry.at)
 
     def _life(self, record: Opened | Resumed, _at: float) -> None:
+        self.settle_unknown()
         self.model = record.model or self.model
         self._since = self._began = None
 
     def _turn(self, record: Prompted | Proceeded, at: float) -> None:
         self._since = self._began = at
-        self.turn_requests = self.turn_tokens = 0
+        self.turn_requests = self.turn_tokens = self.turn_children = 0
         self._told.clear()
         if isinstance(record, Prompted):
             self._row = ("", "", 0)
@@ -116,17 +123,21 @@ class Budget:
         self._since = self._began = None
         self.stopped_by = record.limit
 
+    def settle_unknown(self) -> None:
+        """Count a request that died with its process as all that it might have used: nobody knows what it did."""
+        if sent := self._sent:
+            self._spend(Usage(sent.input_estimate, sent.max_tokens, estimated=True))
+
     def _requested(self, record: Requested, _at: float) -> None:
-        self._sizes = {record.number: (record.purpose, record.size)}
+        self._sent = record
         if record.purpose == "main":
             self.turns += 1
             self.turn_requests += 1
 
     def _replied(self, record: Replied, _at: float) -> None:
+        if (sent := self._sent) and (sent.purpose, sent.number) == ("main", record.number):
+            self.context, self._last_input, self._last_size = record.usage.total, record.usage.context, sent.size
         self._spend(record.usage)
-        purpose, size = self._sizes.get(record.number, ("", 0))
-        if purpose == "main":
-            self.context, self._last_input, self._last_size = record.usage.total, record.usage.context, size
         self._count_equal(record.calls)
 
     def _lost(self, record: ReplyLost | CompactionFailed, _at: float) -> None:
@@ -141,14 +152,24 @@ class Budget:
 
     def _child(self, _record: ChildStarted, _at: float) -> None:
         self.children += 1
+        self.turn_children += 1
 
     def _near(self, record: LimitNear, _at: float) -> None:
         self._told.add(record.limit)
 
+    def _rules(self, record: RulesLoaded, _at: float) -> None:
+        self._prices = parse(record.text, record.source).prices if record.text else {}
+
+    @property
+    def price(self) -> Price | None:
+        """What the model of this life costs; None: that is not known."""
+        return price_of(self.model, self._prices)
+
     def _spend(self, usage: Usage) -> None:
+        self._sent = None
         self.tokens += usage.total
         self.turn_tokens += usage.total
-        if price := price_of(self.model):
+        if price := self.price:
             self.cost += price.of(usage)
         else:
             self.unpriced += usage.total
@@ -160,18 +181,19 @@ class Budget:
             setattr(self, name, getattr(self, name) + getattr(spent, name) - getattr(before, name))
         self.turn_requests += spent.turns - before.turns
         self.turn_tokens += spent.tokens - before.tokens
+        self.turn_children += spent.children - before.children
 
     _TAKES: ClassVar[Mapping[type[Any], Callable[[Budget, Any, float], None]]] = {
         Opened: _life, Resumed: _life, Prompted: _turn, Proceeded: _turn,
         TurnEnded: _turn_over, Requested: _requested, Replied: _replied, ReplyLost: _lost,
         CompactionFailed: _lost, Compacted: _compacted, Started: _started,
-        ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near,
+        ChildStarted: _child, ChildSpent: _spend_below, LimitNear: _near, RulesLoaded: _rules,
     }  # fmt: skip
 
     @property
     def knows_cost(self) -> bool:
         """Whether all that was used, and will be, has a price: no limit of cost could be kept or raised otherwise."""
-        return price_of(self.model) is not None and not self.unpriced
+        return self.price is not None and not self.unpriced
 
     def spent(self) -> Spent:
         """All that was spent, children included."""
@@ -194,7 +216,6 @@ class Budget:
 
     def gauges(self, limits: Limits, now: float) -> Iterator[tuple[str, float, float]]:
         """(limit, allowed, used) of each limit in force, set or by default."""
-        running = now - self._since if self._since is not None else 0.0
         if limits.turns is not None:
             yield "turns", limits.turns, self.turns
         else:
@@ -207,25 +228,34 @@ class Budget:
             yield "cost", limits.cost, self.cost
         if limits.calls is not None:
             yield "calls", limits.calls, self.calls
-        if limits.time is not None:
-            yield "time", limits.time, self.time + running
-        else:
-            yield "time", DEFAULT_TIME, now - self._began if self._began is not None else 0.0
+        yield "time", *self.clock(limits, now)
 
     def near(self, limits: Limits, now: float) -> list[LimitNear]:
-        """Limits of which most is used up, each told once a turn."""
+        """Limits of which most is used up, or all but one, each told once a turn."""
         return [
             LimitNear(name, allowed, used)
             for name, allowed, used in self.gauges(limits, now)
-            if name not in self._told and allowed > 0 and NEAR * allowed <= used < allowed
+            if name not in self._told
+            and 0 < used < allowed
+            and (used >= NEAR * allowed or _last_one(name, allowed, used))
         ]
 
+    def clock(self, limits: Limits, now: float) -> tuple[float, float]:
+        """Seconds allowed, and used."""
+        if limits.time is None:
+            return DEFAULT_TIME, now - self._began if self._began is not None else 0.0
+        return limits.time, self.time + (now - self._since if self._since is not None else 0.0)
+
     def allow_request(
-        self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None
-    ) -> int:
-        """The `max_tokens` the request may ask for; `estimate`: its input tokens. Raises LimitHit: it must not go."""
+        self, limits: Limits, size: int, now: float, purpose: str = "main", estimate: int | None = None,
+        most: int = MAX_OUTPUT,
+    ) -> int:  # fmt: skip
+        """The `max_tokens` the request may ask for, at most `most`. Raises LimitHit: it must not go.
+
+        `estimate`: its input tokens.
+        """
         estimate = self.estimate(size) if estimate is None else estimate
-        room = MAX_OUTPUT
+        room = most
         for name, allowed, used in self.gauges(limits, now):
             match name:
                 case "tokens":
@@ -243,13 +273,14 @@ class Budget:
         return room
 
     def _affordable(self, allowed: float, estimate: int, room: int) -> int:
-        price = price_of(self.model)
+        price = self.price
         if price is None or not self.knows_cost:  # refused where it is set; here only if the model changed since
             raise LimitHit("cost", allowed, math.inf)
-        used = self.cost + estimate * price.input / 1e6
-        room = min(room, int((allowed - used) * 1e6 / price.output))
-        _refuse(room < MIN_OUTPUT, "cost", allowed, used)
-        return room
+        price = price.at(estimate)
+        used = self.cost + estimate * max(price.input, price.cache_write) / 1e6
+        needed = used + MIN_OUTPUT * price.output / 1e6
+        _refuse(needed > allowed, "cost", allowed, needed)
+        return min(room, int((allowed - used) * 1e6 / price.output)) if price.output else room
 
     def _refuse_row(self, limits: Limits) -> None:
         bound = _or(limits.repeats, DEFAULT_REPEATS)
@@ -266,9 +297,12 @@ class Budget:
 
     def refuse_child(self, limits: Limits, level: int) -> None:
         """Raise LimitHit where no child may start `level` levels below this session."""
-        depth, children = _or(limits.depth, DEFAULT_DEPTH), _or(limits.children, DEFAULT_CHILDREN)
+        depth = _or(limits.depth, DEFAULT_DEPTH)
         _refuse(level > depth, "depth", depth, level)
-        _refuse(self.children >= children, "children", children, self.children)
+        if limits.children is not None:
+            _refuse(self.children >= limits.children, "children", limits.children, self.children)
+        else:
+            _refuse(self.turn_children >= DEFAULT_CHILDREN, "children", DEFAULT_CHILDREN, self.turn_children)
 
     def raised(self, limits: Limits, more: Mapping[str, Any]) -> Limits:
         """The limits with `more` of each added to what is allowed, or to what is already used if that is more."""
@@ -282,6 +316,10 @@ class Budget:
                 allowed = base.get(name, 0) if values[name] is None else values[name]
                 values[name] = max(allowed, used[name]) + extra
         return Limits(**values)
+
+
+def _last_one(name: str, allowed: float, used: float) -> bool:
+    return name in ("turns", "calls") and allowed - used == 1
 
 
 def _or(value: int | None, default: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ TOOL = "agent"
 SOURCE = Source("agents", "built in", tier="builtin")
 STRICTNESS: Mapping[str | None, int] = {"plan": 0, "ask": 1, None: 1, "auto": 2, "bypass": 3}
 _SPENDS = (Requested, Replied, ReplyLost, Compacted, CompactionFailed, Started, ChildStarted, ChildSpent)
+MAX_SAID = 2000  # characters of what a child said before it began to wait
 _TOLD = "Start an agent for one piece of work and wait for its answer. It knows nothing but your prompt. Types:"
 
 
@@ -81,7 +82,7 @@ class Agents:
         except (LimitHit, UsageFault) as no:
             return ToolAnswer(f"not started: {no}", is_error=True)
         stop = await work(child, arguments["prompt"])
-        return _answer(child, stop)
+        return _later(child) if stop.reason == "waiting" else _answer(child, stop)
 
 
 def _described(types: Mapping[str, AgentType]) -> Mapping[str, Any]:
@@ -114,7 +115,7 @@ def begin(parent: Session, kind: AgentType, call: str = "") -> Session:
         one.budget.refuse_child(one.limits, level)
     settings = parent.settings
     config = meet(msgspec.structs.replace(settings.config, mode=settings.mode), kind)
-    refuse_unpriced(config.limits, parent.model.name)
+    refuse_unpriced(config.limits, parent.model.name, settings.policy.prices)
     id_, name = secrets.token_hex(16), f"{parent.agent}/{kind.name}-{parent.budget.children + 1}"
     parent.journal.commit(ChildStarted(call, id_, name, kind.name))
     child = parent.spawn(id_)
@@ -139,6 +140,18 @@ def meet(config: Config, kind: AgentType) -> Config:
         tighter = min(config.limits.repeats, config.limits.repeats if limits.repeats is None else limits.repeats)
         limits = msgspec.structs.replace(limits, repeats=tighter)
     return msgspec.structs.replace(config, limits=limits, mode=mode, verifiers=())
+
+
+def follow(session: Session) -> None:
+    """Take over what has changed in the settings of those above a child since it began; that is on record."""
+    if session.parent is None or session.kind is None:
+        return
+    follow(session.parent)
+    above = session.parent.settings
+    config = meet(msgspec.structs.replace(above.config, mode=above.mode), session.kind)
+    if config != session.settings.config:
+        session.journal.note(Configured(config))
+        session.assemble_pool()
 
 
 def under(config: Config, kind: AgentType) -> Config:
@@ -226,6 +239,16 @@ def _answer(child: Session, stop: Stop) -> ToolAnswer:
     return ToolAnswer(bounded(f"{told}\n{said}"), is_error=True)
 
 
+def _later(child: Session) -> ToolAnswer:
+    """A child that waits on something outside is over; what it waits for comes to the call that started it."""
+    first, *others = (view.token for view in child.workflow.waiting())
+    told = f"(The agent {child.agent} ended while it waited for something outside, which has come. It said before: "
+    told += child.transcript.last_reply()[:MAX_SAID] or "nothing"
+    if others:
+        told += f"\nIt waited for more, which can no longer be handed in: {', '.join(others)}"
+    return ToolAnswer(f"{told}\nWhat came:)", token=first)
+
+
 class Upward:
     """A fold of the child's that tells its parent's budget of everything spent, as it is spent."""
 
@@ -263,6 +286,14 @@ class Below:
         return await self._parent.client.ask(question)
 
 
+def family(store: Store, session: str) -> Iterator[str]:
+    """The session and all that it started, at any depth."""
+    yield session
+    for _, entry in list(store.scan(session, ["childstarted"])):
+        if isinstance(entry.record, ChildStarted):
+            yield from family(store, entry.record.session)
+
+
 # -- after a crash -------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +313,7 @@ def _account(store: Store, id_: str) -> tuple[Spent, tuple[tuple[str, str], ...]
     for entry in entries:
         budget.apply(entry)
         workflow.apply(entry)
+    budget.settle_unknown()
     running = [view.call for view in workflow.open_calls() if view.state == EXECUTING]
     doubts = {*workflow.doubts(), *((call.tool, call.digest) for call in running)}
     for below in tuple(workflow.children):

@@ -3,41 +3,48 @@
 A separate request without tools writes the summary. The first prompt, the prompt being worked on, pinned facts and
 the last messages stay word for word; what tools did, what was refused and what is open are listed from the journal,
 not from the summary's word. Calls in a summary are never run, and nothing here touches settings, grants or the
-budget's count. Where no summary can be had the history goes on whole, and once it no longer fits into the model, as
-excerpts.
+budget's count. Where no summary can be had the history goes on whole. Once it no longer fits into the model, a summary
+is made if it can be, then excerpts stand for the older messages, and at last for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_harness import clock
 from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.model import Meter, Reply, Request
 from reference_harness.records import Compacted, CompactionFailed, Entry, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
 from reference_harness.transcript import Message, text_block
-from reference_harness.usage import settle_usage
+from reference_harness.usage import settle_lost, settle_usage
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
     from reference_harness.workflow import CallView
 
 DEFAULT_KEEP = 4
+MAX_SUMMARY = 2048  # tokens
 MAX_FAILURES = 3
 MAX_IDLE = 3
 MAX_LEDGER = 200
 MAX_EXCERPT = 200  # characters of each message, where there is no summary
 MAX_EXCERPTS = 100
+MAX_RECENT = 4000  # characters of each of the last messages, where they stand as excerpts, too
 TODO = "todo"  # the tool whose last call says what is still to do
 SYSTEM = (
     "You summarise a conversation between a user and an agent, so that the agent can go on with less to read. "
-    "Say what the user wants, what was done, what was found and what is open. Answer with the text only."
+    "Say what the user wants, what was done, what was found and what is open, in at most 1000 words. "
+    "Answer with the text only."
 )
+CUT = ("max_tokens", "model_context_window_exceeded")
 NOW = "Summarise the conversation above now."
 
 
@@ -94,34 +101,32 @@ async def if_due(session: Session) -> None:
     long = wanted.turns is not None and session.attempts.requests >= max(1, wanted.turns)
     if ((large or long) and not session.attempts.hopeless) or session.compact_soon:
         session.compact_soon = False
-        await compact(session)
+        with suppress(LimitHit):  # what cannot be paid for is no failure: the next request has its own limits
+            await compact(session)
 
 
 async def compact(session: Session) -> bool:
-    """Compact now. False = nothing to gain, or it failed; the history is then as it was."""
+    """Compact now. False = nothing to gain, or it failed; the history is then as it was.
+
+    Raises LimitHit where the budget has no room for a summary: none was asked for.
+    """
     keep = session.settings.config.compaction.keep_last
     cut = cut_at(session.transcript.messages, DEFAULT_KEEP if keep is None else keep)
     if not cut:
         return False
-    meter = Meter()
-    sent = 0
+    body, meter = _request(session, cut), Meter()
+    sent = len(body)
     try:
-        body = _request(session, cut)
-        sent = len(body)
-        reply = await session.model.reply(body, lambda _kind, _piece: None, meter)
+        reply = await clock.reply(session, body, lambda _kind, _piece: None, meter)
         usage = settle_usage(meter.reports, sent, meter.received)
         record = _judged(session, cut, reply, usage)
     except (ModelFault, LimitHit) as fault:
-        record = _failed(session, str(fault), _spent(meter, sent))
+        record = _failed(session, str(fault), settle_lost(meter, sent))
     except asyncio.CancelledError:
-        session.journal.commit(CompactionFailed("cancelled", _spent(meter, sent)))
+        session.journal.commit(CompactionFailed("cancelled", settle_lost(meter, sent)))
         raise
     session.journal.commit(record)
     return isinstance(record, Compacted)
-
-
-def _spent(meter: Meter, sent: int) -> Usage:
-    return settle_usage(meter.reports, sent, meter.received) if meter.reports else Usage()
 
 
 def _request(session: Session, cut: int) -> bytes:
@@ -130,15 +135,20 @@ def _request(session: Session, cut: int) -> bytes:
     message = b'{"role":"user","content":[' + blocks + b"]}"
     size = len(message) + len(SYSTEM)
     room, estimate = session.allow_request(size, "summary")
-    body = session.model.encode(Request(SYSTEM, [message], None, min(room, 2048)))
+    room = min(room, MAX_SUMMARY)
+    body = session.model.encode(Request(SYSTEM, [message], None, room))
     session.journal.commit(Requested(session.next_request(), "summary", len(body), estimate, room))
     return body
 
 
 def _judged(session: Session, cut: int, reply: Reply, usage: Usage) -> Compacted | CompactionFailed:
     summary = reply.text.strip()
+    if reply.stop == "refusal":
+        return _failed(session, "the model refused to summarise", usage)
     if not summary:
         return _failed(session, "the summary was empty", usage)
+    if reply.stop in CUT:
+        summary += " … (the summary was cut off here)"
     record = _compacted(session, cut, f"(What happened since, in short: {summary})", usage)
     if record is None:
         return _failed(session, "the summary would make it no smaller", usage)
@@ -160,13 +170,22 @@ def _compacted(session: Session, cut: int, stand_in: str, usage: Usage) -> Compa
     return Compacted(cut, head, before, after, usage) if after < before else None
 
 
-def fall_back(session: Session) -> bool:
-    """Make room without a summary: excerpts stand for the older messages. False = nothing to gain."""
-    cut = cut_at(session.transcript.messages, DEFAULT_KEEP)
-    if not cut:
-        return False
-    lines = [_told(message)[:MAX_EXCERPT] for message in session.transcript.messages[:cut]][-MAX_EXCERPTS:]
-    told = "(Older messages did not fit and no summary could be made. Their beginnings:\n" + "\n".join(lines) + ")"
+async def make_room(session: Session) -> bool:
+    """Make the history fit into the model, which took it no longer. False = there is nothing to gain."""
+    with suppress(LimitHit):
+        if not session.attempts.hopeless and await compact(session):
+            return True
+    messages = session.transcript.messages
+    return any(cut and _excerpts(session, cut) for cut in (cut_at(messages, DEFAULT_KEEP), len(messages)))
+
+
+def _excerpts(session: Session, cut: int) -> bool:
+    """Let beginnings stand for the messages before `cut`, longer ones for the last of all. False = nothing gained."""
+    messages = session.transcript.messages
+    recent = len(messages) - DEFAULT_KEEP
+    bounds = ((MAX_EXCERPT if at < recent else MAX_RECENT) for at in range(cut))
+    lines = [_told(message)[:bound] for message, bound in zip(messages[:cut], bounds, strict=True)][-MAX_EXCERPTS:]
+    told = "(Messages did not fit and no summary could be made. Their beginnings:\n" + "\n".join(lines) + ")"
     record = _compacted(session, cut, told, Usage())
     if record is not None:
         session.journal.commit(record)
@@ -200,10 +219,17 @@ def ledger(session: Session, kept: set[str]) -> str:
         elif (view.state in ("done", "in_doubt") or view.uncertain) and not _harmless(session, view):
             made.append(f"{_line(view)}: {view.state.replace('_', ' ')}")
     return "\n".join(
-        f"({title}\n" + "\n".join(lines[-MAX_LEDGER:]) + ")"
+        f"({title}\n" + "\n".join(_counted(lines)) + ")"
         for title, lines in (("Calls already made:", made), ("Calls that were refused, and may not be made:", refused))
         if lines
     )
+
+
+def _counted(lines: Sequence[str]) -> list[str]:
+    """Equal lines once, with their number; that older ones are left out is said."""
+    told = [line if times == 1 else f"{line} ({times} times)" for line, times in Counter(lines).items()]
+    left_out = len(told) - MAX_LEDGER
+    return [*([f"({left_out} older ones are left out)"] if left_out > 0 else []), *told[-MAX_LEDGER:]]
 
 
 def pending(session: Session, kept: set[str]) -> str:

@@ -33,7 +33,7 @@ from reference_harness.policy import Policy
 from reference_harness.records import Config
 from reference_harness.settings import merge
 
-KEYS = ("limits", "compaction", "pinned", "verifiers", "handler", "worker", "on_repeat", "count_tokens")
+KEYS = ("limits", "compaction", "pinned", "verifiers", "handler", "worker", "on_repeat", "count_tokens", "max_output")
 
 
 class _Given(msgspec.Struct, forbid_unknown_fields=True):

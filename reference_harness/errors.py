@@ -3,9 +3,19 @@
 import math
 
 UNPRICED = (  # raising the limit would not help
-    "what a model without a price uses is not known in money. Add its price to prices.json, take a model that has one "
-    "(HARNESS_MODEL), or go on under another limit (--cost none --tokens N)"
+    "what a model without a price uses is not known in money. Give its price under [prices] in harness.toml, take a "
+    "model that has one (HARNESS_MODEL), or go on under another limit (--cost none --tokens N)"
 )
+
+
+def amount(limit: str, value: float) -> str:
+    """So much of a limit, in words: 3 turns, $0.5, 90 s of time."""
+    match limit:
+        case "cost":
+            return f"${value:.4g}"
+        case "time":
+            return f"{round(value, 1):,.10g} s of time"
+    return f"{value:,.0f} {limit}"
 
 
 class HarnessFault(Exception):  # noqa: N818 - a fault is what it is called throughout
@@ -35,14 +45,28 @@ class ModelFault(HarnessFault):
 
 
 class LimitHit(HarnessFault):
-    """A limit of the session does not allow the next step. `used` is infinite where nobody knows it."""
+    """A limit of the session does not allow the next step.
+
+    `used`: with what that step needs, where that is known; infinite where nobody knows it.
+    """
 
     def __init__(self, limit: str, allowed: float, used: float) -> None:
-        told = f"the limit of {allowed:g} {limit} is reached ({used:g} used or needed): raise it, go on"
-        super().__init__(told if used < math.inf else f"the limit of {allowed:g} {limit} cannot be kept: {UNPRICED}")
+        told = f"the limit of {amount(limit, allowed)} "
+        if math.isfinite(used):
+            told += f"is reached ({amount(limit, used)} used or needed): raise it, go on"
+        else:
+            told += f"cannot be kept: {UNPRICED}"
+        super().__init__(told)
         self.limit = limit
         self.allowed = allowed
         self.used = used
+
+    @property
+    def more(self) -> float:
+        """So much more lets the next step go: the limit once again, or twice what is missing; 0 if nothing does."""
+        if not math.isfinite(self.used):
+            return 0.0
+        return max(self.allowed, 2 * (self.used - self.allowed)) or 1.0
 
 
 class ToolFault(HarnessFault):

@@ -113,12 +113,16 @@ class Silent:
 
 @dataclass(frozen=True)
 class Stop:
-    """How a turn ended: ACP's stop reasons. `limit` names the limit that stopped it."""
+    """How a turn ended: ACP's stop reasons. `limit` names the limit that stopped it.
+
+    `more` of it lets the turn go on; 0: it may go on as it is (a default binds each turn anew), or nothing helps.
+    """
 
     reason: str
     limit: str = ""
     note: str = ""
     continued: bool = True
+    more: float = 0.0
 
     def meta(self) -> Mapping[str, Any]:
         """The limit and the note, where there are any."""

@@ -50,8 +50,13 @@ def kinds(asked: Iterable[str]) -> list[str]:
 
 
 def line(session: str, entry: Entry) -> dict[str, Any]:
-    """One record as JSON: session, seq, at, kind and the record's own fields."""
-    return {"session": session, "seq": entry.seq, "at": entry.at, **msgspec.json.decode(encode(entry.record))}
+    """One record as JSON: session, seq, at, kind and the record's own fields.
+
+    Where a record is about another session (a child's, a worker's), that is `about`.
+    """
+    fields = msgspec.json.decode(encode(entry.record))
+    about = {"about": fields.pop("session")} if "session" in fields else {}
+    return {"session": session, "seq": entry.seq, "at": entry.at, **fields, **about}
 
 
 def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

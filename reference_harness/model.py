@@ -66,10 +66,14 @@ def text_of(block: Any) -> str:
 
 @dataclass
 class Meter:
-    """What is known of a request's cost while it runs, also when it is cut: cumulative reports and bytes."""
+    """What is known of a request's cost while it runs, also when it is cut: cumulative reports and bytes.
+
+    `taken`: the provider may have worked on it. Without a report, a lost request that was taken is estimated.
+    """
 
     reports: list[Any] = field(default_factory=list)
     received: int = 0
+    taken: bool = False
 
 
 Show = Callable[[str, str], None]  # (kind: text or thought, piece)

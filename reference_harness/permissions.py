@@ -195,6 +195,14 @@ def _of_shell(tool: ToolInfo, call: Call, book: Book) -> _Parts:
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
+def withdrawn(call: Call) -> Decision:
+    """The decision on a call whose question nobody will answer any more."""
+    return Decision(
+        call=call.id, tool=call.tool, digest=call.digest, verdict="cancelled", rule="none: withdrawn",
+        handler="interactive", who="nobody", scope="once", because="the question was withdrawn before an answer",
+    )  # fmt: skip
+
+
 def automatic(call: Call, ruling: Ruling, agent: str = "main") -> Decision:
     """A decision that needed nobody."""
     allowed = ruling.verdict is Verdict.ALLOW

@@ -20,6 +20,9 @@
     [sandbox]
     use = "required"                # for the shell: auto (where there is one), required or off
 
+    [prices]                        # US dollars a million tokens: input, output, cache read, cache write
+    "my-model" = [3, 15, 0.3, 3.75] # for cost, before those that the harness knows
+
 What sessions begin with, [session] and [mcp.NAME], is in `defaults.py`.
 
 A file that cannot be read, or says something that is not understood, is an error and never an empty policy. A session
@@ -41,11 +44,12 @@ from reference_harness.errors import UsageFault
 from reference_harness.modes import DEFAULT, MODES
 from reference_harness.paths import config_file
 from reference_harness.pool import matches
+from reference_harness.prices import Own, given
 from reference_harness.registry import ToolInfo
 from reference_harness.rules import Index, Rule, as_toml, check_rule
 
 # any other is a mistake, and mistakes are not ignored
-TABLES = frozenset({"permissions", "rule", "tools", "sandbox", "session", "mcp"})
+TABLES = frozenset({"permissions", "rule", "tools", "sandbox", "session", "mcp", "prices"})
 SANDBOX = ("off", "auto", "required")  # from loose to strict
 
 
@@ -54,7 +58,7 @@ class Policy:
     """Rules and modes. `text` is the file as it was read, kept for the record; `source` where it was.
 
     `exclude`: tools that no session is offered. `enable`: tools that are off unless named. `sandbox`: one of SANDBOX.
-    `session` and `mcp`: the tables of these names, see `defaults`.
+    `session` and `mcp`: the tables of these names, see `defaults`. `prices`: what models cost, by name.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -67,6 +71,7 @@ class Policy:
     sandbox: str = ""
     session: Mapping[str, Any] = field(default_factory=dict, hash=False)
     mcp: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    prices: Own = field(default_factory=dict, hash=False)
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict, compare=False, repr=False)
 
     def index(self, tool: ToolInfo, cwd: str) -> Index:
@@ -157,7 +162,15 @@ def parse(text: str, source: str) -> Policy:
     exclude, enable = _tools(tables.get("tools", {}), source)
     rules, sandbox = _rules(tables.get("rule", []), source), _sandbox(tables.get("sandbox", {}), source)
     session, servers = _table("session", tables, source), _table("mcp", tables, source)
-    return Policy(rules, mode, modes, text, source, exclude, enable, sandbox, session, servers)
+    prices = _prices(tables.get("prices", {}), source)
+    return Policy(rules, mode, modes, text, source, exclude, enable, sandbox, session, servers, prices)
+
+
+def _prices(table: Any, source: str) -> Own:
+    try:
+        return given(table)
+    except UsageFault as fault:
+        raise UsageFault(f"the policy {source}: {fault}") from fault
 
 
 def _table(name: str, tables: Mapping[str, Any], source: str) -> Mapping[str, Any]:

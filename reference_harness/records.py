@@ -68,6 +68,7 @@ class Config(msgspec.Struct, frozen=True, omit_defaults=True):
     worker: str | None = None  # this session's name before its coordinator
     on_repeat: str | None = None  # stop or ask
     count_tokens: bool | None = None  # let the provider count the input of each request under a limit
+    max_output: int | None = None  # tokens that one reply may have
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

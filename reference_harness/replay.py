@@ -1,7 +1,8 @@
 """A decision, judged again from what the journal holds: it comes out the same, or what changed is named.
 
 The policy, the settings, the standing answers, the mode and the tool are taken as they were on record then. Links and
-folders of the disk are taken as they are now: where they lead elsewhere, that is what changed.
+folders of the disk are taken as they are now: where they lead elsewhere, that is what changed. A decision in a child
+agent stands on the journals of those above it, too: on what the tool was, and on what they had left in doubt.
 """
 
 from __future__ import annotations
@@ -13,10 +14,21 @@ from reference_harness.budget import Budget
 from reference_harness.errors import UsageFault
 from reference_harness.paths import protected
 from reference_harness.permissions import Ground, Ruling, Verdict, doubted, judge
-from reference_harness.records import Call, Decided, Decision, Entry, PoolAssembled, Replied, ToolNote, ToolsRegistered
+from reference_harness.records import (
+    Call,
+    Decided,
+    Decision,
+    Entry,
+    Opened,
+    PoolAssembled,
+    Replied,
+    ToolNote,
+    ToolsRegistered,
+)
 from reference_harness.registry import Definitions, Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
 from reference_harness.stores import Store
+from reference_harness.work_records import ChildEnded
 from reference_harness.workflow import Workflow
 
 
@@ -49,7 +61,8 @@ def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
         raise UsageFault(
             f"session {session} has no decision on the call {call[:64]!r}: query the audit trail for its calls"
         )
-    scene = _Scene(protected(*folders))
+    above = _above(store, entries[0].record, session, entries[found[-1]].at)
+    scene = _Scene(protected(*folders), above)
     for entry in entries[: found[-1]]:
         scene.apply(entry)
     record = entries[found[-1]].record
@@ -57,11 +70,24 @@ def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
     return scene.judge(record.decision)
 
 
+def _above(store: Store, first: object, child: str, at: float) -> tuple[_Scene, ...]:
+    """What a child's decision at this time stood on in the journals of those that started it, the nearest first."""
+    if not isinstance(first, Opened) or not first.parent:
+        return ()
+    scene, entries = _Scene(()), store.read(first.parent)
+    for entry in entries:
+        if entry.at > at or (isinstance(entry.record, ChildEnded) and entry.record.session == child):
+            break
+        scene.apply(entry)
+    return scene, *_above(store, entries[0].record, first.parent, at)
+
+
 @dataclass
 class _Scene:
     """What a decision stood on, folded from the records before it."""
 
     protected: tuple[str, ...]
+    above: tuple[_Scene, ...] = ()
     settings: Settings = field(default_factory=Settings)
     workflow: Workflow = field(default_factory=Workflow)
     definitions: Definitions = field(default_factory=Definitions)
@@ -87,12 +113,14 @@ class _Scene:
     def judge(self, decision: Decision) -> Replayed:
         """Judge the call of a decision on what was folded so far."""
         was = (_verdict_of(decision), decision.rule)
-        call, note = self.calls.get(decision.call), self.tools.get(decision.tool)
+        line = (self, *self.above)
+        call = self.calls.get(decision.call)
+        note = next((scene.tools[decision.tool] for scene in line if decision.tool in scene.tools), None)
         if call is None or note is None:
             missing = "the call" if call is None else "what the tool was"
             return Replayed(decision.call, decision, was, ("unknown", ""), (f"{missing} is not on record",))
         changed, row = (
-            decision.tool in self.definitions.changed,
+            any(decision.tool in scene.definitions.changed for scene in line),
             self.budget.repeated(self.settings.config.limits, call.id),
         )
         ruling = doubted(judge(_tool(note), call, self._ground(decision)), changed=changed, row=row)
@@ -102,10 +130,11 @@ class _Scene:
         return Replayed(decision.call, decision, was, now, tuple(_changes(decision, call, was, ruling)))
 
     def _ground(self, decision: Decision) -> Ground:
-        settings = self.settings
+        settings, line = self.settings, (self, *self.above)
+        doubtful = any(scene.workflow.doubtful(decision.tool, decision.digest) for scene in line)
         return Ground(
             settings.config, settings.policy, decision.mode or settings.mode, settings.answers(decision.tool),
-            settings.cwd or "/", self.workflow.doubtful(decision.tool, decision.digest), self.protected,
+            settings.cwd or "/", doubtful, self.protected,
             settings.broken,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import msgspec
 from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
 from reference_harness.agents import AgentType
 from reference_harness.budget import Budget, check_limits
-from reference_harness.children import Agents, Upward, pool_for
+from reference_harness.children import Agents, Upward, follow, pool_for
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Event, Happened, Silent, Stop
 from reference_harness.fingerprint import guarded
@@ -23,10 +23,10 @@ from reference_harness.ground import Ground
 from reference_harness.journal import Fold, Journal
 from reference_harness.mcp_tools import Connection, HttpClients, Server
 from reference_harness.model import Model
-from reference_harness.permissions import never
+from reference_harness.permissions import never, withdrawn
 from reference_harness.policy import PolicyFile
 from reference_harness.pool import Pool, Reason, assemble, denied, not_enabled, out_of_place
-from reference_harness.prices import refuse_unpriced
+from reference_harness.prices import Own, refuse_unpriced
 from reference_harness.records import (
     Call,
     Closed,
@@ -130,8 +130,9 @@ class Session:
 
     def allow_request(self, size: int, purpose: str = "main", counted: int | None = None) -> tuple[int, int]:
         """(max_tokens, estimated input tokens) of the next request, under this session's limits and all above it."""
-        estimate, now = self.budget.estimate(size) if counted is None else counted, time.time()
-        rooms = [one.budget.allow_request(one.limits, size, now, purpose, estimate) for one in self.line()]
+        estimate = self.budget.estimate(size) if counted is None else counted
+        now, most = time.time(), self.settings.max_output
+        rooms = [one.budget.allow_request(one.limits, size, now, purpose, estimate, most) for one in self.line()]
         return min(rooms), estimate
 
     def calls_left(self) -> float:
@@ -140,8 +141,9 @@ class Session:
 
     def doubtful(self, view: CallView) -> bool:
         """Whether an equal call of this session, or of one above it, may already have had its effect."""
-        call = view.call
-        return any(one.workflow.doubtful(call.tool, call.digest, but=call.id) for one in self.line())
+        call = view.call  # its id says nothing in the journals above
+        above = (one.workflow.doubtful(call.tool, call.digest) for one in self.line() if one is not self)
+        return self.workflow.doubtful(call.tool, call.digest, but=call.id) or any(above)
 
     def is_changed(self, tool: ToolInfo) -> bool:
         """Whether the tool is not what it was when this session, or one above it, first had it, and none said yes."""
@@ -176,7 +178,7 @@ class Session:
         return await ending.told(self, self._run(loop.run(Turn(self))))
 
     async def compact(self) -> bool:
-        """Compact now, or, while a turn runs, before its next request (then False)."""
+        """Compact now, or, while a turn runs, before its next request (then False). Raises LimitHit."""
         if self.busy:
             self.compact_soon = True
             return False
@@ -212,7 +214,7 @@ class Session:
         """Give every open call its result: in words that differ for what never began and what may have run."""
         for view in self.workflow.open_calls():
             if view.state == "awaiting_approval":
-                self.journal.note(Decided(_withdrawn(view)))
+                self.journal.note(Decided(withdrawn(view.call)))
             if view.state == "waiting":
                 self.journal.note(Closed(view.call.id, "cancelled", STILL_WAITING))
             elif view.state == "in_doubt":
@@ -241,7 +243,8 @@ class Session:
         self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, above.grants, above.broken))
 
     def renew_rules(self) -> None:
-        """Look at policy and grants as they are now; what changed is on record, and holds from here on."""
+        """Look at policy, grants and the settings above as they are now; what changed is on record, and holds."""
+        follow(self)
         before = self.settings.policy
         if self._note_rules():
             self.renewed += 1
@@ -307,10 +310,15 @@ class Session:
 
     def checked(self, config: Config) -> Configured:
         """The record of these settings. Raises UsageFault for what cannot be kept."""
-        refuse_unpriced(config.limits, self.model.name, self.budget.unpriced)
+        refuse_unpriced(config.limits, self.model.name, self._prices(), self.budget.unpriced)
         handlers.check(config)
         verifiers.check(config.verifiers)
         return Configured(config)
+
+    def _prices(self) -> Own:
+        with suppress(UsageFault):  # told where rules are read; until then those on record
+            return self.rules.now().prices
+        return self.settings.policy.prices
 
     # -- tools ---------------------------------------------------------------------------------------------------
 
@@ -383,11 +391,3 @@ class Session:
     def let_go(self) -> None:
         """Give up the right to write."""
         self._lease.release()
-
-
-def _withdrawn(view: CallView) -> Decision:
-    call = view.call
-    return Decision(
-        call=call.id, tool=call.tool, digest=call.digest, verdict="cancelled", rule="none: withdrawn",
-        handler="interactive", who="nobody", scope="once", because="the question was withdrawn before an answer",
-    )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from reference_harness.budget import check_limits
+from reference_harness.budget import MAX_OUTPUT, MIN_OUTPUT, check_limits
 from reference_harness.errors import UsageFault
 from reference_harness.life_records import Guarded
 from reference_harness.modes import MODES
@@ -53,6 +53,11 @@ class Settings:
         """The mode in force. One that the policy no longer allows is replaced by the strictest."""
         mode = self.config.mode or self.policy.mode
         return mode if mode in self.policy.modes else "plan"
+
+    @property
+    def max_output(self) -> int:
+        """Tokens that a reply may have where no limit leaves less."""
+        return self.config.max_output or MAX_OUTPUT
 
     def answers(self, tool: str) -> tuple[Decision, ...]:
         """What an approver said of the tool for more than one call."""
@@ -118,6 +123,8 @@ def _checked(key: str, value: Any, old: Config) -> Any:
             return _compaction(value, old.compaction)
         case "handler" | "worker":
             return None if value is None else _texts(key, [value])[0]
+        case "max_output":
+            return _output(value)
         case "mode" | "on_repeat" | "count_tokens":
             return _choice(key, value, CHOICES[key])
         case _:
@@ -127,6 +134,12 @@ def _checked(key: str, value: Any, old: Config) -> Any:
 def _choice(key: str, value: Any, known: Sequence[Any]) -> Any:
     if value is not None and not any(value is one or (value == one and isinstance(one, str)) for one in known):
         raise UsageFault(f"unknown {key} {value!r}: known are {list(known)}")
+    return value
+
+
+def _output(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < MIN_OUTPUT):
+        raise UsageFault(f"max_output must be a whole number of {MIN_OUTPUT} or more, tokens of one reply")
     return value
 
 

@@ -19,11 +19,13 @@ from reference_harness.records import (
     Compacted,
     Entry,
     Finished,
+    Proceeded,
     Prompted,
     Replied,
 )  # fmt: skip
 
 _json = msgspec.json.Encoder()
+GO_ON = "(Your reply was cut off. Go on where it ends.)"
 WIRE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
 
@@ -51,6 +53,7 @@ class Transcript:
     first_prompt: str = ""
     last_prompt: str = ""
     ids: set[str] = field(default_factory=set)
+    _cut: bool = False  # whether the last reply ended for its length alone
     _settled: list[bytes] = field(default_factory=list, compare=False)  # messages but the last ones, as JSON
     _settled_size: int = field(default=0, compare=False)
 
@@ -101,6 +104,11 @@ class Transcript:
         self.messages = [summary, *self.messages[record.kept_from :]]
         self._settled, self._settled_size = [], 0
 
+    def _go_on(self, _record: Proceeded) -> None:
+        """A reply that was cut short goes on by a word of ours: models take no request that ends in their own words."""
+        if self._cut and self.messages and self.messages[-1].role == "assistant":
+            self._user().blocks.append(text_block(GO_ON))
+
     def _say(self, record: Prompted) -> None:
         text = record.text
         self.first_prompt = self.first_prompt or text
@@ -111,6 +119,7 @@ class Transcript:
 
     def _reply(self, record: Replied) -> None:
         blocks, calls = record.blocks, record.calls
+        self._cut = record.stop == "max_tokens"
         for call in calls:
             self.ids.add(call.id)
         if not blocks:
@@ -122,7 +131,7 @@ class Transcript:
         self.messages.append(Message("assistant", list(map(_json.encode, blocks)), calls))
 
     _TAKES: ClassVar[Mapping[type[Any], Callable[[Transcript, Any], None]]] = {
-        Prompted: _say, Replied: _reply, Finished: _finished, Closed: _closed, Compacted: _compacted,
+        Prompted: _say, Proceeded: _go_on, Replied: _reply, Finished: _finished, Closed: _closed, Compacted: _compacted,
     }  # fmt: skip
 
     def _user(self) -> Message:

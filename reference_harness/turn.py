@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reference_harness import compaction, connections, handlers, sandbox, verifiers, waits
+from reference_harness import clock, compaction, connections, handlers, sandbox, verifiers, waits
+from reference_harness.budget import PER_TURN
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
 from reference_harness.events import Piece, Question, Stop
@@ -41,7 +43,7 @@ from reference_harness.records import (
 )  # fmt: skip
 from reference_harness.registry import READ_ONLY, ToolInfo
 from reference_harness.tools import misfit, time_limit
-from reference_harness.usage import settle_usage
+from reference_harness.usage import sane_count, settle_lost, settle_usage
 from reference_harness.words import (
     CANCELLED,
     DOUBT_CANCELLED,
@@ -68,6 +70,7 @@ class Turn:
         self.journal = session.journal
         self._shown = ""
         self._stop = ""  # why the last reply stopped
+        self._room = 0  # what it might have had of tokens
         self._call_limit: LimitHit | None = None
         self._framed: tuple[Any, int] = (None, 0)
         self._decided_under: tuple[int, Any] = (0, None)
@@ -195,9 +198,9 @@ class Turn:
                 continue
             if self._revoked(view):
                 continue
-            call = view.call
+            call, left = view.call, clock.left(self.session)
             await self.journal.durable(Started(call.id, call.tool, call.digest, again=view.starts > 0))
-            answer = await self.session.run_tool(call, time_limit())
+            answer = await self.session.run_tool(call, min(time_limit(), left))
             if answer.token:
                 self.journal.commit(waits.began(self.session.workflow, call.id, answer))
             else:
@@ -234,14 +237,17 @@ class Turn:
             body, number = await self._prepare(attempt, await self._counted())
             meter = Meter()
             try:
-                reply = await self.session.model.reply(body, self._shower(), meter)
+                reply = await clock.reply(self.session, body, self._shower(), meter)
+            except LimitHit as hit:
+                self._lost(number, f"no time was left: {hit}", meter, len(body))
+                raise
             except ModelFault as fault:
                 self._lost(number, str(fault), meter, len(body))
-                if fault.too_long and attempt < retries.tries and compaction.fall_back(self.session):
+                if fault.too_long and attempt < retries.tries and await compaction.make_room(self.session):
                     continue
                 if not fault.retryable or attempt == retries.tries:
                     raise
-                await asyncio.sleep(retries.pause(attempt, fault.wait))
+                await asyncio.sleep(min(retries.pause(attempt, fault.wait), clock.left(self.session)))
             except asyncio.CancelledError:
                 self._lost(number, "cancelled", meter, len(body))
                 raise
@@ -257,7 +263,7 @@ class Turn:
             return None
         request = Request(session.instructions, session.transcript.wire(), session.pool.wire, 0)
         try:
-            return await session.model.count(request)
+            return sane_count(await clock.within(session, partial(session.model.count, request)))
         except ModelFault:  # the estimate has to do
             return None
 
@@ -267,6 +273,7 @@ class Turn:
         messages = session.transcript.wire()
         size = self._frame() + sum(map(len, messages)) + max(0, len(messages) - 1)
         room, estimate = session.allow_request(size, counted=counted)
+        self._room = room
         body = session.model.encode(Request(session.instructions, messages, session.pool.wire, room))
         number = session.next_request()
         await self.journal.durable(Requested(number, "main", len(body), estimate, room, attempt))
@@ -280,8 +287,7 @@ class Turn:
         return self._framed[1]
 
     def _lost(self, number: int, error: str, meter: Meter, sent: int) -> None:
-        usage = settle_usage(meter.reports, sent, meter.received) if meter.reports else Usage()
-        self.journal.commit(ReplyLost(number, error, usage))
+        self.journal.commit(ReplyLost(number, error, settle_lost(meter, sent)))
 
     def _shower(self) -> Any:
         """Shows pieces of text, but not again what a lost attempt already showed."""
@@ -304,7 +310,9 @@ class Turn:
         blocks, calls = settle_calls(reply, self.session.transcript.ids)
         self._shown, self._stop = "", reply.stop
         self.journal.note(Replied(number, tuple(blocks), reply.stop, usage, tuple(calls)))
-        self.journal.note(*self.session.budget.near(self.session.limits, time.time()))
+        for one in self.session.line():
+            if near := one.budget.near(one.limits, time.time()):
+                one.journal.commit(*near)  # also above, where nothing else is written for long: it is a warning
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -321,15 +329,21 @@ class Turn:
         if not stop or self.session.workflow.batch or stop == "pause_turn":
             return None
         if stop in ("max_tokens", "model_context_window_exceeded"):
-            return Stop("max_tokens", note=f"the model stopped: {stop}")
+            if (
+                self._room < self.session.settings.max_output
+            ):  # what cut the reply is the limit that left no more room for it
+                self.session.allow_request(self._size())
+            longest = f"; `max_output` under [session] is {self._room:,} tokens" if stop == "max_tokens" else ""
+            return Stop("max_tokens", note=f"the model stopped: {stop}{longest}")
         return Stop("end_turn")
 
     def stop_if_nothing_can_follow(self) -> None:
         """Do not start calls whose results could never be sent: raises LimitHit if no request is left."""
         if self.session.workflow.open_calls():
-            size = self.session.transcript.size()
-            size += len(self.session.instructions) + len(self.session.pool.wire)
-            self.session.allow_request(size)
+            self.session.allow_request(self._size())
+
+    def _size(self) -> int:
+        return self.session.transcript.size() + self._frame()
 
     async def compact_if_due(self) -> None:
         """Compact between two requests, when no call is open."""
@@ -360,7 +374,8 @@ class Turn:
         for view in self.session.workflow.open_calls():
             self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
         reason = "max_tokens" if hit.limit in ("tokens", "cost") else "max_turn_requests"
-        return self._end_now(Stop(reason, hit.limit, str(hit)))
+        ours = hit.limit in PER_TURN and getattr(self.session.limits, hit.limit) is None  # it binds each turn anew
+        return self._end_now(Stop(reason, hit.limit, str(hit), more=0.0 if ours else hit.more))
 
     def end_by_cancel(self) -> Stop:
         """Close what never began as cancelled, and what runs as in doubt."""

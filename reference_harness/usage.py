@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reference_harness.records import Usage
+
+if TYPE_CHECKING:
+    from reference_harness.model import Meter
 
 BYTES_PER_TOKEN = 4
 ABSURD = 50_000_000  # tokens no single request can have
@@ -33,6 +36,16 @@ def settle_usage(reports: Iterable[Any], sent: int, received: int) -> Usage:
         missing = sent // BYTES_PER_TOKEN - best["cache_read"] - best["cache_write"]
         best["input"] = max(best["input"], missing)
     return Usage(**best, estimated=estimated)
+
+
+def settle_lost(meter: Meter, sent: int) -> Usage:
+    """The usage of a request that gave no whole reply: an estimate if it may have been worked on and nobody says."""
+    return settle_usage(meter.reports, sent, meter.received) if meter.reports or meter.taken else Usage()
+
+
+def sane_count(tokens: int) -> int | None:
+    """The input of a request as a provider counted it; None where that cannot be."""
+    return tokens if 0 < tokens <= ABSURD else None
 
 
 def _counted(report: Any) -> tuple[dict[str, int], bool]:

@@ -17,9 +17,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from reference_harness import sandbox, workspace
+from reference_harness import clock, sandbox, workspace
 from reference_harness.errors import LimitHit, ToolFault, UsageFault
 from reference_harness.events import Stop
 from reference_harness.work_records import Verified
@@ -73,8 +74,8 @@ async def _passes(session: Session, verifier: str) -> bool:
     elif verifier == AGENT:
         passed, evidence = await _agent(session)
     else:
-        place = workspace.of(session, session.settings.cwd)
-        passed, evidence = await _command(_words(verifier), place, _seconds(session))
+        run = partial(_command, _words(verifier), workspace.of(session, session.settings.cwd))
+        passed, evidence = await clock.within(session, run)
     digest = hashlib.sha256(evidence.encode("utf-8", "replace")).hexdigest()
     shown = evidence[-MAX_EVIDENCE:]
     session.journal.commit(Verified(verifier, passed, shown, round(time.monotonic() - began, 3), digest))
@@ -111,15 +112,8 @@ async def _agent(session: Session) -> tuple[bool, str]:
 # -- a command -----------------------------------------------------------------------------------------------------
 
 
-def _seconds(session: Session) -> float:
-    """How long a command may take: our bound, or what is left of the time of the session and those above it."""
-    gauges = (gauge for one in session.line() for gauge in one.budget.gauges(one.limits, time.time()))
-    left = (allowed - used for name, allowed, used in gauges if name == "time")
-    return max(0.0, min(TIME_LIMIT, *left))
-
-
-async def _command(words: Sequence[str], where: workspace.Workspace, seconds: float) -> tuple[bool, str]:
-    """Run a program to its end, or for so many seconds; what it started goes with it."""
+async def _command(words: Sequence[str], where: workspace.Workspace) -> tuple[bool, str]:
+    """Run a program to its end, or to the end of its time; what it started goes with it."""
     spelled = shlex.join(words)
     if not os.path.isabs(where.folder):  # noqa: PTH117 - a string in
         return False, f"{spelled} could not be started: the session has no folder to run it in"
@@ -133,21 +127,17 @@ async def _command(words: Sequence[str], where: workspace.Workspace, seconds: fl
     except (OSError, ValueError, ToolFault) as no:
         return False, f"{spelled} could not be started: {no}"
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(TIME_LIMIT):
             output = await _tail(process)
             code = await process.wait()
     except TimeoutError:
-        return False, f"{spelled} did not end within {seconds:.3g} seconds{_why(seconds)}"
+        return False, f"{spelled} did not end within {TIME_LIMIT:g} seconds"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(asyncio.CancelledError):
             await process.wait()
     return code == 0, f"{output}\n({spelled} ended with {code}, {'in the sandbox' if confined else 'not sandboxed'})"
-
-
-def _why(seconds: float) -> str:
-    return ", which was left of the limit of time" if seconds < TIME_LIMIT else ""
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:

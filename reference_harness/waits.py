@@ -73,7 +73,8 @@ def deliver(store: Store, session: str, token: str, text: str, *, is_error: bool
 
 
 def _came(view: CallView, text: str, *, is_error: bool) -> tuple[Arrived, Finished]:
-    return Arrived(view.call.id, view.token), Finished(view.call.id, bounded(text), is_error)
+    said = f"{view.text}\n{text}" if view.child else text  # the rest of the agent's answer is what led to it
+    return Arrived(view.call.id, view.token), Finished(view.call.id, bounded(said), is_error)
 
 
 def _waiting(workflow: Workflow, token: str) -> CallView | None:
@@ -96,4 +97,7 @@ def _tokens(waiting: Iterable[CallView]) -> str:
 def _refuse_child(entries: Sequence[Entry]) -> None:
     first = entries[0].record
     if isinstance(first, Opened) and first.parent:
-        raise UsageFault(f"this session was a child agent's, which is over: its parent {first.parent} goes on without")
+        raise UsageFault(
+            f"this session was a child agent's, which is over: hand it in to its parent {first.parent}, under the "
+            "same token"
+        )

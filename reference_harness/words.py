@@ -23,4 +23,4 @@ STILL_WAITING = (
     "come about; check before calling it again."
 )
 REPEATED = "not run: it is the same call with the same arguments for the {row}th time in a row. Do something else."
-TIMED_OUT = "no answer within {seconds:g} seconds: it was told to stop, and may or may not have had its effect."
+TIMED_OUT = "no answer within {seconds:.3g} seconds: it was told to stop, and may or may not have had its effect."

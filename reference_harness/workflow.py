@@ -165,7 +165,7 @@ class Workflow:
 
     def _waiting(self, record: Waiting, seq: int) -> None:
         if view := self._move(seq, record.call, WAITING):
-            view.token = record.token
+            view.token, view.text = record.token, record.text
 
     def _finished(self, record: Finished, seq: int) -> None:
         if view := self._move(seq, record.call, FAILED if record.is_error else DONE):

@@ -1,7 +1,8 @@
 """The agent types: Markdown files whose front matter says what an agent may do, and whose text says what it is for.
 
 Six come with the harness, beside this file. An operator's own stand in `agents/` of the configuration folder, never in
-the workspace: whoever can write an agent type can give power. One of the same name takes the place of ours.
+the workspace: whoever can write an agent type can give power. One of the same name takes the place of ours. A file that
+cannot be used costs its own name alone, also where ours has that name; `broken` says why.
 """
 
 from __future__ import annotations
@@ -83,17 +84,32 @@ def user_folder() -> Path:
 
 def load(*folders: Path) -> Mapping[str, AgentType]:
     """The types in these folders by name, later folders first; without any, ours and the operator's own."""
+    return _read(*folders)[0]
+
+
+def broken() -> Mapping[str, str]:
+    """The names whose files cannot be used, with what is wrong, where, and what to do."""
+    return _read()[1]
+
+
+def _read(*folders: Path) -> tuple[dict[str, AgentType], dict[str, str]]:
     types: dict[str, AgentType] = {}
+    wrong: dict[str, str] = {}
     for folder in folders or (BUILT_IN, user_folder()):
         for path, stamp in _files(folder):
-            kind = _parsed(path, stamp)
-            types[kind.name] = kind
-    return types
+            try:
+                types[path.stem] = _parsed(path, stamp)
+            except UsageFault as fault:
+                types.pop(path.stem, None)  # what was meant to be tighter is not replaced by what is looser
+                wrong[path.stem] = str(fault)
+    return types, wrong
 
 
 def find(name: str) -> AgentType:
-    """The type of this name. Raises UsageFault, naming those there are."""
-    types = load()
+    """The type of this name. Raises UsageFault: what is wrong with its file, or which types there are."""
+    types, wrong = _read()
+    if name in wrong:
+        raise UsageFault(wrong[name])
     if name not in types:
         raise UsageFault(f"there is no agent type {name[:60]!r}: known are {', '.join(types)}")
     return types[name]
@@ -142,15 +158,42 @@ def parse(name: str, text: str) -> AgentType:
     import tomllib  # only where a file is read
 
     head, prompt = _split(text)
-    front = tomllib.loads(head)
-    if unknown := set(front) - {"name", "description", "mode", "limits", *_LISTS}:
-        raise ValueError(f"unknown keys {sorted(unknown)}")
-    if front.setdefault("name", name) != name or not _NAME.fullmatch(name):
-        raise ValueError(f"its name must be that of the file, in small letters, digits and hyphens: {name!r}")
-    lists = {key: _strings(key, front[key]) for key in _LISTS if key in front}
-    if wrong := set(lists.get("risks", ())) - set(RISKS):
-        raise ValueError(f"unknown risks {sorted(wrong)}: known are {list(RISKS)}")
-    return AgentType(name=name, prompt=prompt, **(_plain(front) | lists))
+    front = tomllib.loads("\n" + head)  # so that its errors name the lines of the file
+    values: dict[str, Any] = {}
+    for key, value in ({"name": name} | front).items():
+        try:
+            values[key] = _value(key, value, name)
+        except (ValueError, UsageFault) as wrong:
+            raise ValueError(f"{wrong} (at line {_line_of(key, head)})") from wrong
+    return AgentType(prompt=prompt, **values)
+
+
+def _value(key: str, value: Any, name: str) -> Any:
+    """A setting of the front matter, checked. Raises ValueError and UsageFault."""
+    match key:
+        case "name" if value != name or not _NAME.fullmatch(name):
+            raise ValueError(f"its name must be that of the file, in small letters, digits and hyphens: {name!r}")
+        case "mode" if value not in MODES:
+            raise ValueError(f"mode must be one of {list(MODES)}")
+        case "description" if not isinstance(value, str):
+            raise ValueError("description must be a text")
+        case "name" | "mode" | "description":
+            return value
+        case "limits" if not isinstance(value, Mapping):
+            raise ValueError("limits must be a table")
+        case "limits":
+            return check_limits(value)
+        case "risks" if wrong := set(_strings(key, value)) - set(RISKS):
+            raise ValueError(f"unknown risks {sorted(wrong)}: known are {list(RISKS)}")
+        case _ if key in _LISTS:
+            return _strings(key, value)
+    raise ValueError(f"unknown key {key!r}: known are {['name', 'description', 'mode', 'limits', *_LISTS]}")
+
+
+def _line_of(key: str, head: str) -> int:
+    """The line of the file that a setting of the front matter stands on; 1 where it cannot be told."""
+    lines = enumerate(head.splitlines(), 2)
+    return next((number for number, line in lines if line.strip(" \t[\"'").startswith(key)), 1)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -168,13 +211,3 @@ def _strings(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
         raise ValueError(f"{key} must be a list of texts")
     return tuple(value)
-
-
-def _plain(front: Mapping[str, Any]) -> dict[str, Any]:
-    description, mode, limits = front.get("description", ""), front.get("mode"), front.get("limits", {})
-    if not isinstance(description, str) or mode not in (None, *MODES) or not isinstance(limits, Mapping):
-        raise ValueError(f"description must be a text, mode one of {list(MODES)}, limits a table")
-    try:
-        return {"description": description, "mode": mode, "limits": check_limits(limits)}
-    except UsageFault as wrong:
-        raise ValueError(str(wrong)) from wrong

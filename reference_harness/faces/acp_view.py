@@ -121,8 +121,9 @@ def asked_call(question: Question) -> schema.ToolCallUpdate:
     meta |= {"grant": question.grant} if question.grant else {}
     if question.session:  # a child of this session asks
         meta |= {"agent": question.agent, "childSession": question.session}
+    asker = f"{visible(question.agent)}: " if question.session else ""  # in what a client shows, too
     return schema.ToolCallUpdate(
-        tool_call_id=question.call.id, title=title(question.call), kind="other", status="pending",
+        tool_call_id=question.call.id, title=asker + title(question.call), kind="other", status="pending",
         raw_input=question.call.arguments, content=_unconfined() if question.sandboxed is False else None,
         field_meta={"conformance": meta | ({"again": True} if question.again else {})},
     )  # fmt: skip

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reference_harness import blackbox
+from reference_harness.budget import PER_TURN
 from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Stop
 from reference_harness.faces.commands_work import on_end, opened
 from reference_harness.faces.keyboard import Keyboard, best
+from reference_harness.faces.options import LIMITS, spelled
 from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.terminal import Terminal, budget_line, outcome
 from reference_harness.harness import Harness
@@ -23,7 +25,7 @@ from reference_harness.session import Session
 _HELP = """\
   /tools               what the model is offered, and what is left out
   /budget              what was spent
-  /limit NAME VALUE    set a limit: turns, tokens, calls, cost or time
+  /limit NAME VALUE    set a limit (turns, tokens, calls, cost, time), or raise it: /limit turns +10
   /continue            take up a turn that a limit, an error or a crash cut short
   /result TOKEN TEXT   hand in what a call waits for from outside, then /continue
   /compact             summarise the older messages
@@ -160,8 +162,9 @@ class Conversation:
             say(calls, "yellow")
         if stop.reason != "end_turn":
             say(f"{stop.reason.replace('_', ' ')}: {stop.note}".rstrip(": "), "yellow")
-        if stop.limit:
-            say(f"to go on:  /limit {stop.limit} N   and then   /continue", "bold")
+        if stop.more or stop.limit in PER_TURN:
+            raised = f"/limit {stop.limit} +{spelled(stop.limit, stop.more)}   and then   " if stop.more else ""
+            say(f"to go on:  {raised}/continue", "bold")
         say(budget_line(self._session))
 
     # -- commands ------------------------------------------------------------------------------------------------
@@ -179,15 +182,16 @@ class Conversation:
         self._terminal.say(budget_line(self._session), "")
 
     async def _limit(self, name: str, value: str) -> None:
-        from reference_harness.faces.options import LIMITS
-
         if name not in LIMITS:
             raise UsageFault(f"there is no limit {name!r}: known are {list(LIMITS)}")
         try:
-            number = LIMITS[name][0](value)
+            number = LIMITS[name][0](value.removeprefix("+"))
         except (ValueError, argparse.ArgumentTypeError) as bad:
             raise UsageFault(f"{value!r} is no number for {name}: {bad}") from None
-        self._session.configure({"limits": {name: number}})
+        if value.startswith("+"):
+            self._session.add_limits({name: number})
+        else:
+            self._session.configure({"limits": {name: number}})
         await self._budget()
 
     async def _continue(self) -> None:
@@ -198,5 +202,13 @@ class Conversation:
         self._terminal.say("recorded: /continue goes on" if came else "it had come before: nothing was changed")
 
     async def _compact(self) -> None:
-        done = await self._session.compact()
-        self._terminal.say("the older messages are summarised" if done else "there is nothing to gain", "")
+        failures = self._session.attempts.failures
+        self._running = running = asyncio.ensure_future(self._session.compact())
+        try:
+            done = await running
+        except asyncio.CancelledError:
+            if self._interrupts == 1:
+                self._terminal.say("the older messages stay as they are", "")
+            return
+        if not done and self._session.attempts.failures == failures:
+            self._terminal.say("there is nothing to gain", "")

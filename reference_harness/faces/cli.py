@@ -19,11 +19,20 @@ from reference_harness.faces import (
     commands_other,
     commands_outside,
     commands_rules,
+    commands_show,
     commands_work,
     output,
 )
 
-GROUPS = (commands_work, commands_list, commands_journal, commands_outside, commands_rules, commands_other)
+GROUPS = (
+    commands_work,
+    commands_list,
+    commands_show,
+    commands_journal,
+    commands_outside,
+    commands_rules,
+    commands_other,
+)
 _EXTRAS = {"psycopg": "postgres", "opentelemetry": "otel"}  # what is installed for a package; else `reference`
 _START = """\
 first steps:

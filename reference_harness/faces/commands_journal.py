@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 
+from reference_harness.children import family
 from reference_harness.errors import HarnessFault
 from reference_harness.faces import options, output, when
 from reference_harness.faces.commands_work import find
@@ -27,7 +30,7 @@ def add(commands: Any) -> None:
         audit.add_argument(f"--{name}")
     audit.add_argument("--denied", action="store_true", help="the same as --decision deny")
     for parser in (log, audit):
-        parser.add_argument("--session", help="its id, the beginning of it, or `last`")
+        parser.add_argument("--session", help="and the agents it started: its id, the beginning of it, or `last`")
         options.add_span(parser)
         parser.add_argument("--limit", type=options.count, help="at most so many")
         options.add_json(parser)
@@ -42,8 +45,9 @@ def _log(given: argparse.Namespace) -> int:
     harness = Harness()
     if given.action == "verify":
         return _verify_chain(harness, given)
-    rows = log.query(harness.store, _asked(harness, given, {"kinds": log.kinds(given.kind)}))
-    _print(rows, ("session", "seq", "at", "kind"), as_json=given.json)
+    asked = _asked(given, {"kinds": log.kinds(given.kind)})
+    rows = _of_family(harness, given, lambda more: log.query(harness.store, asked | more))
+    _print(_first(rows, given.limit), ("session", "seq", "at", "kind"), as_json=given.json)
     return 0
 
 
@@ -53,7 +57,8 @@ def _audit(given: argparse.Namespace) -> int:
     harness = Harness()
     asked = {name: value for name in ("tool", "handler", "who", "agent") if (value := getattr(given, name))}
     decision = given.decision or ("deny" if given.denied else None)
-    rows = audit.query(harness.store, _asked(harness, given, asked | ({"decision": decision} if decision else {})))
+    asked = _asked(given, asked | ({"decision": decision} if decision else {}))
+    rows = _of_family(harness, given, lambda more: audit.query(harness.store, asked | more))
     _print(_first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
     return 0
 
@@ -65,10 +70,18 @@ def _first(rows: Iterable[Mapping[str, Any]], limit: int | None) -> Iterable[Map
         yield row
 
 
-def _asked(harness: Harness, given: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
-    session = {"sessionId": find(harness, given.session)} if given.session else {}
-    names = ("since", "until", "limit") if given.command == "log" else ("since", "until")
-    return more | session | {name: value for name in names if (value := getattr(given, name)) is not None}
+def _of_family(
+    harness: Harness, given: argparse.Namespace, query: Callable[[dict[str, Any]], Iterator[dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """The rows of every session; of one that is named, and of the agents it started, in the order of time."""
+    if not given.session:
+        return query({})
+    named = family(harness.store, find(harness, given.session))
+    return merge(*(query({"sessionId": id_}) for id_ in named), key=itemgetter("at"))
+
+
+def _asked(given: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
+    return more | {name: value for name in ("since", "until") if (value := getattr(given, name)) is not None}
 
 
 def _print(rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
     """Add the commands."""
     sessions = options.command(commands, "sessions", _sessions, "list the sessions, newest last")
     sessions.add_argument("--since", type=when.moment, metavar="WHEN", help="only those with something since then")
+    sessions.add_argument("--children", action="store_true", help="those of child agents, too")
     tools = options.command(commands, "tools", _tools, "list what tool sources offer, without running anything")
     tools.add_argument("--risk", choices=("read_only", "mutating", "destructive", "unknown"))
     tools.add_argument("--source", metavar="NAME")
@@ -37,13 +38,15 @@ def add(commands: Any) -> None:
 
 
 def _sessions(given: argparse.Namespace) -> int:
-    rows = [row for row in summaries(Harness().store) if given.since is None or row["last"] >= given.since]
+    every = (row for row in summaries(Harness().store) if given.since is None or row["last"] >= given.since)
+    rows = [row for row in every if given.children or not row["parent"]]
     if given.json:
         output.json_lines(rows)
         return 0
     for row in rows:
         row["last"] = when.shown(row["last"])
-    output.table(rows, ("session", "last", "state", "turns", "prompt"), "there are no sessions yet: harness chat")
+    columns = ("session", "last", "state", "turns", *(["agent"] if given.children else []), "prompt")
+    output.table(rows, columns, "there are no sessions yet: harness chat")
     return 0
 
 
@@ -58,15 +61,15 @@ def summaries(store: Store) -> Iterator[dict[str, Any]]:
 def _row(session: str, entry: Entry) -> dict[str, Any]:
     return {
         "session": session, "began": entry.at, "last": entry.at, "state": "at rest", "turns": 0, "prompt": "",
-        "cwd": "", "model": "",
+        "cwd": "", "model": "", "agent": "", "parent": "",
     }  # fmt: skip
 
 
 def _take(row: dict[str, Any], entry: Entry) -> None:
     row["last"] = entry.at
     match entry.record:
-        case Opened(cwd=cwd, model=model):
-            row |= {"cwd": cwd, "model": model}
+        case Opened(cwd=cwd, model=model, agent=agent, parent=parent):
+            row |= {"cwd": cwd, "model": model, "agent": agent, "parent": parent}
         case Prompted(text=text):
             row |= {"turns": row["turns"] + 1, "prompt": row["prompt"] or text[:200], "state": "working, or died"}
         case Proceeded():
@@ -98,7 +101,7 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
         session = await harness.new_session(
             options.cwd(), options.servers(given), options.config(given), agent_type=given.agent
         )
-        options.tell_unmatched(session)
+        options.tell_unmatched(session, given)
         _tell_doubted(session)
         rows = _rows(session, given)
         await harness.close()
@@ -132,12 +135,12 @@ def _tell_doubted(session: Session) -> None:
 def _agents(given: argparse.Namespace) -> int:
     from reference_harness import agents
 
-    rows = agents.listing()
+    rows, wrong = agents.listing(), options.tell_broken()
     if given.json:
         output.json_lines(rows)
-        return 0
+        return int(wrong)
     for row in rows:
         row["from"] = (row["origin"] or "built in") + (", in place of the built-in one" if row["replaces"] else "")
         row |= {name: ", ".join(map(str, row[name])) for name in row if isinstance(row[name], (list, tuple))}
     output.table(rows, ("name", "risks", "from", "description"), "no agent types")
-    return 0
+    return int(wrong)

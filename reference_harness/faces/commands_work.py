@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reference_harness import blackbox
+from reference_harness.budget import PER_TURN
 from reference_harness.errors import HarnessFault, ModelFault, UsageFault
 from reference_harness.events import Client, Stop
 from reference_harness.faces import options, output
@@ -108,7 +109,7 @@ async def opened(
         session, entries = await harness.load_session(id_, sources, config, client=client)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
-    options.tell_unmatched(session)
+    options.tell_unmatched(session, given)
     for name, reason in session.lost_sources().items():
         sys.stderr.write(f"harness: tool source {name} is left out: {reason}\n")
     return session
@@ -180,8 +181,9 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
         client.say(calls, "yellow")
     client.say(budget_line(session))
     client.say(f"session {session.id}: {stop.reason} {stop.note}".rstrip())
-    if stop.limit and (stop.limit != "cost" or session.budget.knows_cost):
-        client.say(f"to go on:  harness resume {session.id} --add-{stop.limit} N", "bold")
+    if stop.more or stop.limit in PER_TURN:
+        raised = f" --add-{stop.limit} {options.spelled(stop.limit, stop.more)}" if stop.more else ""
+        client.say(f"to go on:  harness resume {session.id}{raised}", "bold")
     if stop.reason == "unverified":
         client.say(f"all that was seen:  harness log --session {session.id} --kind verified", "bold")
         client.say(f'to go on:  harness resume {session.id} "what is to be mended"', "bold")

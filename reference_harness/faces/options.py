@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
+from reference_harness.faces.output import visible
 from reference_harness.mcp_tools import Server
+from reference_harness.pool import matches
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -23,7 +26,14 @@ LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
     "repeats": (int, "equal calls in a row"), "children": (int, "child agents"), "depth": (int, "levels of them"),
 }  # fmt: skip
 NONE = "none"  # of a limit: the operator's or the session's is lifted, ours holds
+_WORDS = {"cost": "{:.10g}", "time": "{:.0f}s"}  # how an amount is written, where it is no whole number
 RULES = ("allow", "ask", "deny", "exclude", "enable")
+
+
+def spelled(limit: str, amount: float) -> str:
+    """An amount as the option of a limit takes it, never less than it is."""
+    step = 10.0 ** (math.floor(math.log10(amount)) - 1) if limit == "cost" and amount > 0 else 1.0
+    return _WORDS.get(limit, "{:.0f}").format(math.ceil(round(amount / step, 6)) * step)
 
 
 def command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
@@ -81,11 +91,26 @@ def add_agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", default="", metavar="TYPE", help="as an agent of this type: `harness agents`")
 
 
-def tell_unmatched(session: Session) -> None:
-    """Tell on stderr what the session's agent type names and no tool is called."""
+def tell_unmatched(session: Session, given: argparse.Namespace) -> None:
+    """Tell on stderr which agent types cannot be used, and what options and the session's own type name in vain."""
+    tell_broken()
+    for rule in RULES:
+        named = (name for name in getattr(given, rule) if not any(matches(name, t) for t in session.registry.tools()))
+        if names := ", ".join(map(visible, named)):
+            sys.stderr.write(f"harness: no tool here is what --{rule} names: {names}\n")
     kind = session.kind
     if kind and (patterns := kind.unmatched(session.registry.tools())):
         sys.stderr.write(f"harness: no tool here is what the agent type {kind.name} names: {', '.join(patterns)}\n")
+
+
+def tell_broken() -> bool:
+    """Tell on stderr which agent types cannot be used; whether there is one."""
+    from reference_harness import agents
+
+    wrong = agents.broken()
+    for why in wrong.values():
+        sys.stderr.write(f"harness: {why}\n")
+    return bool(wrong)
 
 
 def servers(given: argparse.Namespace) -> list[Server]:

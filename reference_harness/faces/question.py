@@ -63,7 +63,8 @@ def _rules(question: Question, cwd: str) -> Iterator[Line]:
     for word, rules, session, saved in (("yes", grant, "s", "a"), ("no", question.refusals, "N", "D")):
         if rules:
             where = f"or saved for {visible(cwd)} until `harness grants --revoke` ({saved})"
-            yield f"│ {word} for this session ({session}), {where}:", "dim"
+            held = "agent" if question.session else "session"  # a child's answers are its own
+            yield f"│ {word} for this {held} ({session}), {where}:", "dim"
         for line in rules.splitlines():
             yield f"│   {visible(line)}", "dim"
 

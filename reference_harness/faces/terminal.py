@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from reference_harness.budget import Budget
+from reference_harness.errors import amount
 from reference_harness.events import Event, Happened, Piece, Question
 from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.output import harmless, visible
@@ -76,6 +77,12 @@ class Terminal:
                 if line := told(entry.record):
                     self.say(*line)
 
+    def show_child(self, agent: str, event: Event) -> None:
+        """Tell what happens to the calls of a child agent: its work is nobody's silence."""
+        if isinstance(event, Happened) and (line := told(event.entry.record)):
+            text, name = line
+            self.say(f"  {visible(agent)} {text}", name)
+
     def put(self, question: Question) -> None:
         """Show the question."""
         for text, name in shown(question, self._cwd):
@@ -119,9 +126,12 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - 
         case GrantLost(error=error):
             return f"• the answer could not be saved and held for this call alone: {short(error)}", "yellow"
         case LimitNear(limit=limit, allowed=allowed, used=used):
-            return f"• {used:g} of {allowed:g} {limit} are used up", "yellow"
+            return (
+                f"• {amount(limit, used).removesuffix(f' {limit}')} of {amount(limit, allowed)} are used up",
+                "yellow",
+            )
         case LimitReached(limit=limit, allowed=allowed):
-            return f"• the limit of {allowed:g} {limit} is reached", "yellow"
+            return f"• the limit of {amount(limit, allowed)} is reached", "yellow"
         case Verified(verifier=verifier, passed=passed) if verifier != JOURNAL or not passed:
             return _judged(record), "dim" if passed else "red"
     return None
@@ -145,7 +155,7 @@ def budget_line(session: Session) -> str:
     spent, limits = session.budget, session.limits
     parts = [
         _spent(f"{spent.turns:,}", limits.turns, " requests"), _spent(f"{spent.tokens:,}", limits.tokens, " tokens"),
-        _spent(_dollars(spent), limits.cost, ""), _spent(f"{spent.time:,.1f}", limits.time, " s"),
+        _spent(_dollars(spent), limits.cost, "", "$"), _spent(f"{spent.time:,.1f}", limits.time, " s"),
     ]  # fmt: skip
     return " · ".join(parts)
 
@@ -157,8 +167,8 @@ def _dollars(spent: Budget) -> str:
     return f"${spent.cost:,.4f} and {spent.unpriced:,} tokens without a known price" if spent.cost else "no price known"
 
 
-def _spent(amount: str, limit: float | None, unit: str) -> str:
-    return amount + (f" of {limit:,g}" if limit is not None else "") + unit
+def _spent(amount: str, limit: float | None, unit: str, sign: str = "") -> str:
+    return amount + (f" of {sign}{limit:,.10g}" if limit is not None else "") + unit
 
 
 def outcome(session: Session, since: int = 0) -> str:

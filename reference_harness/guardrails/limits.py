@@ -14,6 +14,7 @@ from reference_harness.errors import LimitHit, ModelFault, UsageFault
 from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe
 from reference_harness.model import Meter, Reply, Show
+from reference_harness.policy import load
 from reference_harness.prices import refuse_unpriced
 from reference_harness.records import AnyRecord, Entry, Limits, Prompted, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
@@ -104,7 +105,7 @@ async def _priced(stage: Stage) -> str:
     else:
         must(False, "a session began with a limit of cost and a model that has no price")
     model = os.environ.get("HARNESS_MODEL") or DEFAULT_MODEL
-    refuse_unpriced(stage.config.limits, model)
+    refuse_unpriced(stage.config.limits, model, load().prices)
     return f"{model}: {'within its limit' if stage.config.limits.cost is not None else 'no limit of cost is set'}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -68,6 +69,8 @@ def _gauge(name: str, sentence: str) -> None:
     def remove(patch: pytest.MonkeyPatch) -> None:
         real = Budget.gauges
         patch.setattr(Budget, "gauges", lambda *given: (gauge for gauge in real(*given) if gauge[0] != name))
+        if name == "time":  # what runs is ended by it as well
+            patch.setattr(Budget, "clock", lambda *_: (math.inf, 0.0))
 
     remove.__name__ = f"the_limit_of_{name}_is_off"
     off(sentence)(remove)
@@ -173,7 +176,7 @@ KEEPS, PAID = "a summary leaves out neither the goal", "what a summary costs is 
 put("refusals_and_effects_are_forgotten", KEEPS, compaction, "ledger", empty)
 put("pinned_facts_are_forgotten", KEEPS, compaction, "pinned", empty)
 put("open_work_is_forgotten", KEEPS, compaction, "pending", empty)
-put("nothing_makes_room_without_a_summary", "a history that no longer fits", compaction, "fall_back", no)
+put("nothing_makes_room_without_a_summary", "a history that no longer fits", compaction, "_excerpts", no)
 
 
 @off(KEEPS)

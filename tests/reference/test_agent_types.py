@@ -82,16 +82,18 @@ def test_a_changed_file_is_read_again(folder):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("no front matter", "between two lines"), ("+++\nrisks = 1\n+++\nx", "risks must be a list"),
-        ('+++\nrisks = ["any"]\n+++\nx', "unknown risks"), ("+++\nallow = []\n+++\nx", "unknown keys"),
-        ('+++\nmode = "bypass"\n+++\nx', "mode"), ("+++\n[limits]\nturns = -1\n+++\nx", "turns must be"),
-        ("+++\n+++\n \n", "no text"), ('+++\nname = "other"\n+++\nx', "that of the file"), ("+++\n= 1\n+++\nx", ""),
+        ("no front matter", "between two lines"), ("+++\n\nrisks = 1\n+++\nx", "risks must be a list.*line 3"),
+        ('+++\nrisks = ["any"]\n+++\nx', "unknown risks.*line 2"), ("+++\nallow = []\n+++\nx", "unknown key 'allow'.*line 2"),
+        ('+++\nmode = "bypass"\n+++\nx', "mode.*line 2"), ("+++\n\n[limits]\nturns = -1\n+++\nx", "turns must be.*line 3"),
+        ("+++\n+++\n \n", "no text"), ('+++\nname = "other"\n+++\nx', "that of the file.*line 2"),
+        ("+++\n\n= 1\n+++\nx", "line 3"), ("+++\nlimits = 3\n+++\nx", "limits must be a table.*line 2"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_understood_is_refused_by_name(text, says, folder):
+def test_a_file_that_is_not_understood_is_refused_by_name_and_line_and_costs_its_own_name_alone(text, says, folder):
     (folder / "odd.md").write_text(text)
+    assert sorted(agents.load()) == SIX
     with pytest.raises(UsageFault, match=rf"odd\.md.*{says}"):
-        agents.load()
+        agents.find("odd")
 
 
 def test_an_agent_cannot_write_the_type_that_judges_its_work(tmp_path, monkeypatch, run):
@@ -112,3 +114,11 @@ def test_an_agent_cannot_write_the_type_that_judges_its_work(tmp_path, monkeypat
 
     assert run(story())[0] == "refused"
     assert not (tmp_path / "agents" / "verify.md").exists()
+
+
+def test_a_broken_file_is_not_replaced_by_the_built_in_type_of_its_name(folder):
+    (folder / "explore.md").write_text("+++\ntools = 1\n+++\nMine.\n")
+    assert "explore" not in agents.load()
+    assert list(agents.broken()) == ["explore"]
+    with pytest.raises(UsageFault, match=r"explore\.md cannot be used: tools must be a list"):
+        agents.find("explore")

@@ -9,7 +9,8 @@ from client import Life, allow, results
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import UsageFault
+from reference_harness import Happened, UsageFault
+from reference_harness.replay import replay
 
 EXPLORE, GENERAL = "You find out how things are", "You do a piece of work"
 
@@ -106,6 +107,89 @@ def test_a_standing_refusal_and_a_call_in_doubt_bind_the_child(house, tmp_path, 
     assert results(model.of(GENERAL)[-1])["a"].startswith("refused")
 
 
+def test_what_its_parent_left_in_doubt_is_asked_about_and_a_childs_decisions_can_be_replayed(
+    house, tmp_path, tools, scripted, run, monkeypatch
+):
+    monkeypatch.setenv("HARNESS_TOOL_TIMEOUT", "0.3")
+    model = scripted(reply(call("t1", "slow", nonce="a")), child("t2"), reply(text("done")))
+    model.agents = {
+        GENERAL: [reply(call("t1", "slow", nonce="a"), call("t2", "look", nonce="b")), reply(text("tried"))]
+    }
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, allow=["slow"])
+        await session.prompt("go")
+        below = records(harness, session.id, "childstarted")[0].session
+        assert [(q.rule.partition(":")[0], q.agent) for q in person.asked] == [("doubt", "main/general-purpose-1")]
+        found = {id_: replay(harness.store, below, id_) for id_ in ("t1", "t2")}
+        assert {id_: (one.now[0], one.changed) for id_, one in found.items()} == {
+            "t1": ("ask", ()),
+            "t2": ("allow", ()),
+        }
+        assert replay(harness.store, session.id, "t1").same
+        await harness.close()
+
+    run(story())
+
+
+def test_what_a_child_waits_for_comes_to_the_call_that_started_it(house, tmp_path, tools, scripted, run):
+    model = scripted(child("t1", "explore"), reply(text("done")))
+    model.agents = {EXPLORE: [reply(text("I asked."), call("a", "outside", nonce="ticket-1"), call("b", "outside", nonce="ticket-2")),
+                              reply(text("never"))]}  # fmt: skip
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        stop = await session.prompt("go")
+        assert (stop.reason, stop.note) == ("waiting", "waiting for what comes under ticket-1")
+        below = records(harness, session.id, "childstarted")[0].session
+        await harness.close()
+        harness = house(model)
+        with pytest.raises(UsageFault, match=f"its parent {session.id}, under the same token"):
+            harness.deliver(below, "ticket-1", "42")
+        assert harness.deliver(session.id, "ticket-1", "42")
+        assert not harness.deliver(session.id, "ticket-1", "43")
+        session, _ = await harness.load_session(session.id, [harness.server])
+        assert (await session.proceed()).reason == "end_turn"
+        assert session.workflow.calls["t1"].state == "done"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    told = results(model.requests[-1])["t1"]
+    assert "I asked." in told and told.endswith("What came:)\n42")
+    assert "can no longer be handed in: ticket-2" in told
+
+
+def test_what_is_taken_from_a_parent_while_its_child_works_is_taken_from_the_child(
+    house, tmp_path, tools, scripted, run
+):
+    model = scripted(child("t1"), reply(text("done")))
+    model.agents = {
+        GENERAL: [reply(call("a", "mystery", nonce="1")), reply(call("b", "wipe", nonce="2")), reply(text("tried"))]
+    }
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, allow=["wipe"])
+
+        def tightened(_question):
+            session.configure({"deny": ["wipe"]})
+            return "allow"
+
+        person.verdict = tightened
+        await session.prompt("go")
+        below = records(harness, session.id, "childstarted")[0].session
+        assert records(harness, below, "configured")[-1].config.deny == ("wipe",)
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert [tool for tool, _ in tools.journal] == ["mystery"]
+    assert results(model.of(GENERAL)[-1])["b"].startswith("refused")
+
+
 def test_unknown_types_start_nothing_and_depth_and_number_are_bounded(house, tmp_path, scripted, run):
     model = scripted(
         child("u", "root-agent"), *(child(f"t{i}", prompt=f"part {i}") for i in range(3)), reply(text("x"))
@@ -181,6 +265,22 @@ def test_what_children_spend_is_the_parents_spending(house, tmp_path, scripted, 
     assert 0.02 < budget.cost <= 0.03
 
 
+def test_a_limit_that_a_child_nearly_uses_up_is_told_before_it_is(house, tmp_path, scripted, run):
+    model = scripted(child("t1"), reply(text("done")))
+    model.agents = {GENERAL: [reply(call(f"t{n}", "look", nonce=str(n))) for n in range(9)]}
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path, limits={"turns": 5})
+        assert (await session.prompt("go")).limit == "turns"
+        shown = [type(one.entry.record).__name__ for one in person.shown if isinstance(one, Happened)]
+        assert shown.index("LimitNear") < shown.index("ChildEnded")
+        assert shown.count("LimitNear") == 1
+        await harness.close()
+
+    run(story())
+
+
 def test_a_child_uses_up_calls_that_were_already_allowed(house, tmp_path, tools, scripted, run):
     model = scripted(
         reply(call("t1", "agent", type="general-purpose", prompt="do"), call("t2", "wipe", nonce="late")),
@@ -238,6 +338,7 @@ def test_a_crash_leaves_the_parents_call_in_doubt_and_the_spending_counted(tmp_p
             turn = asyncio.ensure_future(one.say(session, "go"))
             await asyncio.to_thread(tools.entered.wait, 10)
             assert one.recorder.asked[0].field_meta["conformance"]["agent"] == "main/general-purpose-1"
+            assert one.recorder.asked[0].title.startswith("main/general-purpose-1: slow ")
             await one.kill()
             await asyncio.gather(turn, return_exceptions=True)
         tools.release.set()

@@ -137,7 +137,20 @@ def test_what_the_stop_recommends_is_an_option_that_goes_on(tmp_path, scripted, 
     assert ran.returncode == 4, ran.stderr
     (option,) = {word for word in ran.stderr.split() if word.startswith("--add-")}
     assert option == f"--add-{limit}"
+    sent = len(model.requests)
+    (command,) = (line for line in ran.stderr.splitlines() if line.startswith("to go on:"))
+    harness(tmp_path, model, *command.split()[4:], *mcp(tmp_path))
+    assert len(model.requests) > sent, "as it stands there, it goes on"
     on = harness(tmp_path, model, "resume", "last", option, "500000", *mcp(tmp_path))
+    assert (on.returncode, len(model.requests)) == (0, max(sent + 1, 3)), on.stderr
+
+
+def test_a_run_that_hit_a_default_goes_on_as_it_is(tmp_path, scripted):
+    model = scripted(*[reply(call(f"t{n}", "look", nonce=str(n))) for n in range(42)], reply(text("Done.")))
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path))
+    (command,) = (line for line in ran.stderr.splitlines() if line.startswith("to go on:"))
+    assert (ran.returncode, "--add" in command) == (4, False)
+    on = harness(tmp_path, model, *command.split()[4:], *mcp(tmp_path))
     assert (on.returncode, on.stdout) == (0, "Done.\n"), on.stderr
 
 
@@ -145,7 +158,7 @@ def test_a_run_that_hit_its_limit_says_how_to_go_on_and_goes_on(tmp_path, script
     model = scripted(reply(call("t1", "look", nonce="a")), reply(call("t2", "look", nonce="b")), reply(text("Done.")))
     ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path), "--turns", "1")
     assert ran.returncode == 4
-    assert "--add-turns N" in ran.stderr
+    assert ran.stderr.endswith(" --add-turns 1\n")
     assert len(model.requests) == 1
     on = harness(tmp_path, model, "resume", "last", "--add-turns", "10", *mcp(tmp_path))
     assert (on.returncode, on.stdout) == (0, "Done.\n")
@@ -253,6 +266,16 @@ def test_every_kind_of_record_but_the_prompt_is_found_by_a_group():
     grouped = {kind for kinds in log.GROUPS.values() for kind in kinds}
     assert set(log.known()) - grouped == {"prompted"}
     assert grouped <= set(log.known())
+
+
+def test_an_option_that_names_no_tool_says_so(tmp_path, scripted):
+    model = scripted(reply(text("x")))
+    ran = harness(
+        tmp_path, model, "run", "go", "--mcp", source(tmp_path), "--deny", "bash", "--deny", "wip*", "--allow", "look"
+    )
+    assert "no tool here is what --deny names: bash\n" in ran.stderr
+    assert "--allow names" not in ran.stderr
+    assert "what --exclude names: reed" in harness(tmp_path, model, "tools", "--exclude", "reed").stderr
 
 
 def test_tools_and_agents_are_listed_without_a_session_or_a_key(tmp_path, scripted):

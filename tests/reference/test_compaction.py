@@ -8,6 +8,9 @@ import pytest
 from scripted import call, reply, text
 from working import opened, records, sound
 
+from reference_harness import LimitHit, ModelFault
+from reference_harness.compaction import MAX_LEDGER, _counted
+
 WORDS = "words " * 100
 
 
@@ -100,22 +103,37 @@ def test_it_is_on_the_budget(house, tmp_path, scripted, run):
     assert len(model.summaries) == 1
 
 
-@pytest.mark.parametrize("gain", [True, False])
-def test_what_no_longer_fits_goes_on_as_excerpts_or_is_told(gain, house, tmp_path, scripted, run):
-    long = {"status": 400, "type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8 maximum"}
-    history = talk(*["look"] * 6) if gain else []
-    model = scripted(*history, long, reply(text("done")))
+LONG = {"status": 400, "type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8 maximum"}
+
+
+def test_what_no_longer_fits_is_summarised_first(house, tmp_path, scripted, run):
+    model = scripted(*talk(*["look"] * 6), LONG, reply(text("done")), summary=(reply(text("SUMMARY")),))
 
     async def story():
-        from reference_harness import ModelFault
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        assert (await session.prompt("FIRST canary")).reason == "end_turn"
+        await harness.close()
+        assert sound(harness)
 
+    run(story())
+    assert len(model.summaries) == 1
+    assert "SUMMARY" in sent(model.main[-1])
+    assert not model.illegal
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_what_no_longer_fits_and_has_no_summary_goes_on_as_excerpts_or_is_told(gain, house, tmp_path, scripted, run):
+    history = talk(*["look"] * 6) if gain else []
+    model = scripted(*history, LONG, reply(text("done")), summary=({"status": 500},))
+
+    async def story():
         harness = house(model)
         session, _ = await opened(harness, tmp_path)
         if gain:
             assert (await session.prompt("FIRST canary")).reason == "end_turn"
-            assert (
-                records(harness, session.id, "compacted")[0].after < records(harness, session.id, "compacted")[0].before
-            )
+            (record,) = records(harness, session.id, "compacted")
+            assert record.after < record.before
         else:
             with pytest.raises(ModelFault, match="too long"):
                 await session.prompt("FIRST canary")
@@ -123,11 +141,78 @@ def test_what_no_longer_fits_goes_on_as_excerpts_or_is_told(gain, house, tmp_pat
         assert sound(harness)
 
     run(story())
-    assert not model.summaries
     if gain:
         assert "FIRST canary" in sent(model.main[-1]) and "no summary could be made" in sent(model.main[-1])
         assert len(sent(model.main[-1])) < len(sent(model.main[-2]))
     assert not model.illegal
+
+
+def test_results_that_never_fit_stand_as_excerpts_too(house, tmp_path, scripted, run):
+    batch = reply(call("t1", "wipe", nonce="a"), call("t2", "huge", nonce="b"))
+    model = scripted(batch, LONG, reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path)
+        assert (await session.prompt("FIRST canary")).reason == "end_turn"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    *_, before, after = map(sent, model.main)
+    assert len(after) < 15_000
+    assert len(before) > 100_000
+    assert "FIRST canary" in after and "xxxx" in after
+    assert "Calls already made" in after and "wipe" in after
+    assert not model.illegal
+
+
+def test_a_refused_summary_is_none_and_one_that_was_cut_says_so(house, tmp_path, scripted, run):
+    summaries = reply(text("I cannot."), stop="refusal"), reply(text("HALF"), stop="max_tokens")
+    model = scripted(*talk(*["look"] * 9), reply(text("done")), summary=summaries)
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, compaction={"turns": 4, "keep_last": 2})
+        assert (await session.prompt("go")).reason == "end_turn"
+        assert [one.because for one in records(harness, session.id, "compactionfailed")] == [
+            "the model refused to summarise"
+        ]
+        await harness.close()
+
+    run(story())
+    assert "I cannot." not in sent(model.main[-1])
+    assert "HALF … (the summary was cut off here)" in model.main[-1]["messages"][0]["content"][1]["text"]
+
+
+def test_a_summary_that_cannot_be_paid_for_is_no_failure_and_comes_once_it_can(house, tmp_path, scripted, run):
+    full = {"input_tokens": 7_000, "output_tokens": 20}
+    model = scripted(
+        *talk(*["look"] * 4), *talk(*["look"] * 4, usage=full), reply(text("done")), summary=(reply(text("SUMMARY")),)
+    )
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"tokens": 9_000}, compaction={"at": 6_000, "keep_last": 2})
+        assert (await session.prompt("go")).limit == "tokens"
+        for _ in range(3):
+            assert (await session.proceed()).limit == "tokens"
+        with pytest.raises(LimitHit, match="tokens"):
+            await session.compact()
+        assert not model.summaries
+        session.add_limits({"tokens": 100_000})
+        await session.proceed()
+        assert model.summaries
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+
+
+def test_a_list_of_calls_counts_equal_ones_and_says_what_it_leaves_out():
+    assert _counted(["- a", "- b", "- a"]) == ["- a (2 times)", "- b"]
+    long = _counted([f"- {n}" for n in range(MAX_LEDGER + 3)])
+    assert (long[0], long[1], len(long)) == ("(3 older ones are left out)", "- 3", MAX_LEDGER + 1)
 
 
 def test_that_it_is_given_up_is_told(house, tmp_path, scripted, run):

@@ -54,6 +54,51 @@ def test_a_limit_of_the_operator_binds(operator, house, tmp_path, tools, scripte
     assert len(model.main) == 2
 
 
+def test_the_operators_prices_count_and_stay_as_they_were_when_it_was_spent(operator, house, tmp_path, scripted, run):
+    operator("")
+    model = scripted(reply(text("done"), usage={"input_tokens": 100_000, "output_tokens": 10_000}))
+
+    async def story():
+        harness = house(model, "my-model")
+        with pytest.raises(UsageFault, match=r"\[prices\] in harness.toml"):
+            await harness.new_session(str(tmp_path), [], {"limits": {"cost": 1}})
+        operator('[prices]\n"my-model" = [3, 15, 0.3, 3.75]\n"claude-sonnet-5" = [1, 1, 1, 1]\n')
+        session = await harness.new_session(str(tmp_path), [], {"limits": {"cost": 1}})
+        await session.prompt("go")
+        assert session.budget.cost == pytest.approx(0.45)
+        await harness.close()
+        operator('[prices]\n"my-model" = [6, 30, 0.6, 7.5]\n')
+        harness = house(model, "my-model")
+        session, _ = await harness.load_session(session.id)
+        assert session.budget.cost == pytest.approx(0.45)
+        assert (await session.prompt("more")).limit == "cost", "the request alone may take 0.75 now"
+        session.add_limits({"cost": 2})
+        await session.proceed()
+        assert session.budget.cost == pytest.approx(0.45 + 0.9)
+        await harness.close()
+
+    run(story())
+
+
+def test_a_model_that_costs_nothing_runs_under_a_limit_of_cost(operator, house, tmp_path, scripted, run):
+    operator('[prices]\n"local" = [0, 0, 0, 0]\n')
+
+    async def story():
+        harness = house(scripted(reply(text("done"))), "local")
+        session = await harness.new_session(str(tmp_path), [], {"limits": {"cost": 0}})
+        assert (await session.prompt("go")).reason == "end_turn"
+        await harness.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize("wrong", ["[1, 2, 3]", '"cheap"', "[1, 2, 3, -4]", "[1, 2, 3, nan]", "[1, 2, 3, true]"])
+def test_a_price_that_is_none_is_refused_by_name(operator, wrong):
+    operator(f'[prices]\n"my-model" = {wrong}\n')
+    with pytest.raises(UsageFault, match=r"harness.toml: \[prices\] 'my-model' must be a list of four numbers"):
+        policy.load()
+
+
 def test_every_session_is_connected_to_the_operators_servers_also_when_it_is_taken_up(
     operator, house, tmp_path, scripted, run, monkeypatch
 ):

@@ -13,11 +13,12 @@ import pytest
 from inside import Watcher, harness, tools
 
 import reference_harness
-from reference_harness import events
+from reference_harness import blackbox, events
 from reference_harness.errors import HarnessFault, ModelFault, StoreFault
 from reference_harness.events import Happened
 from reference_harness.life_records import BlackBox
-from reference_harness.records import Started, TurnEnded
+from reference_harness.records import Compacted, CompactionFailed, Entry, Prompted, Requested, Started, TurnEnded
+from reference_harness.workflow import Workflow
 
 CALLS = [("look", {"what": "a"}), ("wipe", {"what": "b"})]
 SCHEMA = Path(reference_harness.__file__).with_name("events.schema.json")
@@ -256,3 +257,13 @@ def test_after_a_kill_the_next_start_writes_the_black_box_first(tmp_path, run):
         return one.store.read(one.store.sessions()[0])
 
     assert sum(isinstance(entry.record, BlackBox) for entry in run(clean())) == 1, "a clean end leaves no box"
+
+
+def test_a_summary_that_came_is_no_longer_waited_for():
+    workflow, entries = Workflow(), []
+    for record in (Prompted("go"), Requested(1, "summary", 9, 9, 9)):
+        entries.append(Entry(len(entries) + 1, 0.0, record))
+        workflow.apply(entries[-1])
+    assert blackbox.doing(entries, workflow) == "waiting for the model (summary request 1)"
+    for record in (Compacted(2, ("x",), 9, 1), CompactionFailed("no")):
+        assert blackbox.doing([*entries, Entry(3, 0.0, record)], workflow) == "working between two steps"

@@ -119,7 +119,7 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
         screen.type("/limit turns 3\r")
         screen.see("3 of 3 requests")
         screen.type("more\r")
-        screen.see("/limit turns N")
+        screen.see("/limit turns +3")
         screen.type("\x03")
         screen.see("again, or Ctrl-D, leaves")
         screen.type("\x03")
@@ -226,6 +226,13 @@ def question(may_stand: bool = True, **arguments) -> Question:
 
 def lines(asked: Question, cwd: Path) -> str:
     return "\n".join(line for line, _ in shown(asked, str(cwd)))
+
+
+def test_a_lasting_answer_to_a_child_is_said_to_be_the_childs(tmp_path):
+    assert "no for this session (N)" in lines(question(), tmp_path)
+    below = replace(question(), agent="main/explore-1", session="s1")
+    assert "asked by  main/explore-1" in lines(below, tmp_path)
+    assert "no for this agent (N)" in lines(below, tmp_path)
 
 
 def test_a_person_at_one_terminal_answers_for_a_worker_in_another_process(tmp_path, scripted):
