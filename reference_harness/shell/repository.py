@@ -67,7 +67,7 @@ def _is_worktree(marker: Path, own: Path, shared: Path) -> bool:
 
 
 def _of_files(shared: Path, own: Path) -> str:
-    """What is run by the way: a hook, or the settings of a submodule; and what leads to another repository's objects."""
+    """What is run by the way: a hook, or the settings of a submodule; and what leads to other repositories."""
     if os.path.lexists(hook := shared / "hooks" / "post-index-change"):
         return f"{hook} runs when git refreshes what it knows of the files"
     if any(own.glob("sharedindex.*")):
