@@ -1,7 +1,8 @@
 """Searches files in a process of its own, so that a pattern that never ends can be stopped.
 
 Started by `search` with one JSON object as its argument; writes lines on stdout, then NUL and what it passed over, then
-NUL and why it stopped, if its time was up. It needs nothing but the standard library, follows no link, and enters none of the folders it is told to leave alone.
+NUL and why it stopped, if its time was up. It needs nothing but the standard library, follows no link, and enters none
+of the folders it is told to leave alone.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ LARGEST = 20_000_000  # bytes of a file that is searched
 FEW = 30  # names that are told of what was passed over
 LINE = 400  # characters of a line that is shown
 _LATE = (
-    "its {:g} seconds were up at {}. Name a folder with `path`, or files with `files`; in a pattern, a repetition within "
-    "a repetition, as in (a+)+, may take for ever"
+    "its {:g} seconds were up at {}. Name a folder with `path`, or files with `files`; in a pattern, a repetition "
+    "within a repetition, as in (a+)+, may take for ever"
 )
 
 
