@@ -20,6 +20,7 @@ from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
+from reference_harness.faces.output import visible
 from reference_harness.faces.stdio import streams
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
@@ -241,7 +242,7 @@ def _failures(session: Session) -> dict[str, Any] | None:
     """Tool sources that are not there, told to the client and on stderr."""
     lost = session.lost_sources()
     for source, reason in lost.items():
-        sys.stderr.write(f"tool source {source} is left out: {reason}\n")
+        sys.stderr.write(f"tool source {visible(source)} is left out: {visible(reason)}\n")
     return {"conformance": {"failedSources": lost}} if lost else None
 
 
