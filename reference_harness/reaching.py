@@ -41,12 +41,16 @@ def reason(error: BaseException, origin: str) -> str:
     """Why a server is not there, on one line: what happened, and what may be wrong."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    where, said = shown(origin), " ".join(str(error).split())[:_LONGEST]
-    kind = type(error).__name__
+    where = shown(origin)
     if isinstance(error, FileNotFoundError):
         return f"there is no program {error.filename or where!r}: give its path, or put it on the PATH"
     if isinstance(error, PermissionError):
         return f"{error.filename or where!r} cannot be run ({error.strerror}): is it a program, and yours to run?"
+    return _told(type(error).__name__, " ".join(str(error).split())[:_LONGEST], where)
+
+
+def _told(kind: str, said: str, where: str) -> str:
+    """The same for errors of libraries, which are known by their names: none of them is imported for this."""
     if kind in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "OSError"):
         return f"{where} cannot be reached ({said or kind}): is the server running, and the address right?"
     if kind == "MCPError" and said == _CLOSED:

@@ -114,10 +114,7 @@ class HarnessAgent:
     ) -> schema.NewSessionResponse:
         """Open a session."""
         with _told():
-            if not os.path.isabs(cwd):  # noqa: PTH117 - a string is what comes
-                raise UsageFault(f"the cwd {cwd[:200]!r} is no absolute path: give the whole path of the workspace")
-            if not os.path.isdir(cwd):  # noqa: PTH112 - as above
-                raise UsageFault(f"the cwd {cwd[:200]!r} is no folder here: make it, or give the path of another one")
+            _check_workspace(cwd)
             session = await self.harness.new_session(cwd, _servers(mcp_servers), _config(conformance))
         self._attach(session)
         return schema.NewSessionResponse(session_id=session.id, field_meta=_failures(session))
@@ -218,6 +215,13 @@ class HarnessAgent:
 
     async def _ext_agents(self, _params: dict[str, Any]) -> dict[str, Any]:
         return {"agents": agents.listing()}
+
+
+def _check_workspace(cwd: str) -> None:
+    if not os.path.isabs(cwd):  # noqa: PTH117 - a string is what comes
+        raise UsageFault(f"the cwd {cwd[:200]!r} is no absolute path: give the whole path of the workspace")
+    if not os.path.isdir(cwd):  # noqa: PTH112 - as above
+        raise UsageFault(f"the cwd {cwd[:200]!r} is no folder here: make it, or give the path of another one")
 
 
 def _filters(params: dict[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_each_way_not_to_be_there_is_told_in_words(tmp_path, run):
 def test_two_sources_of_one_name_are_refused_by_it(tmp_path, run):
     async def story():
         harness = Harness(tmp_path / "state", ScriptedModel([]))
-        with pytest.raises(UsageFault, match="one name: builtin. Give one of them another"):
+        with pytest.raises(UsageFault, match=r"one name: builtin\. Give one of them another"):
             await harness.new_session(str(tmp_path), [Server("builtin", "true")])
         await harness.close()
 
