@@ -43,7 +43,7 @@ def _log(given: argparse.Namespace) -> int:
     if given.action == "verify":
         return _verify_chain(harness, given)
     rows = log.query(harness.store, _asked(harness, given, {"kinds": log.kinds(given.kind)}))
-    _print(rows, ("session", "seq", "at", "kind"), as_json=given.json)
+    _print(harness, rows, ("session", "seq", "at", "kind"), as_json=given.json)
     return 0
 
 
@@ -54,7 +54,7 @@ def _audit(given: argparse.Namespace) -> int:
     asked = {name: value for name in ("tool", "handler", "who", "agent") if (value := getattr(given, name))}
     decision = given.decision or ("deny" if given.denied else None)
     rows = audit.query(harness.store, _asked(harness, given, asked | ({"decision": decision} if decision else {})))
-    _print(_first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
+    _print(harness, _first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
     return 0
 
 
@@ -71,11 +71,12 @@ def _asked(harness: Harness, given: argparse.Namespace, more: dict[str, Any]) ->
     return more | session | {name: value for name in names if (value := getattr(given, name)) is not None}
 
 
-def _print(rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json: bool) -> None:
+def _print(harness: Harness, rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
         output.json_lines(rows)
         return
-    shown = [dict(row) | {"at": when.shown(row["at"]), head[0]: row[head[0]][:8], "": _rest(row, head)} for row in rows]
+    size, id_ = output.enough(harness.store.sessions()), head[0]
+    shown = [dict(row) | {"at": when.shown(row["at"]), id_: row[id_][:size], "": _rest(row, head)} for row in rows]
     output.table(shown, (*head[:-1], head[-1], ""), "nothing is on record that fits")
 
 
