@@ -30,6 +30,7 @@ import msgspec
 from reference_harness.errors import UsageFault
 from reference_harness.mcp_tools import Server
 from reference_harness.policy import Policy
+from reference_harness.reaching import unusable
 from reference_harness.records import Config
 from reference_harness.settings import merge
 
@@ -74,6 +75,8 @@ def _server(name: str, given: Any, where: str) -> Server:
         raise UsageFault(f"{where}: give `command` (stdio) or `url` (HTTP), one of them")
     if (read.url and (read.args or read.env)) or (read.command and read.headers):
         raise UsageFault(f"{where}: `args` and `env` go with `command`, `headers` with `url`")
+    if read.url and (wrong := unusable(read.url)):
+        raise UsageFault(f"{where}: url = {read.url!r}: {wrong}")
     env, headers = (dict(_filled(values, where)) for values in (read.env, read.headers))
     return Server(name, read.command, read.args, env, read.url, headers, read.trusted)
 

@@ -7,12 +7,14 @@ that does not start, lists nonsense or dies is an event and a smaller pool, neve
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reference_harness.reaching import reason, unusable
 from reference_harness.registry import Source
 from reference_harness.tools import ToolAnswer, bounded
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import httpx2
     from mcp import ClientSession
 
+_SILENCE = logging.NullHandler()
 START_TIMEOUT = 20.0
 MAX_PAGES = 50
 
@@ -98,6 +101,9 @@ class Connection:
 
     async def open(self) -> None:
         """Connect and list; never raises, see `lost`."""
+        if self.server.url and (wrong := unusable(self.server.url)):
+            self.lost = f"{self.server.url[:200]!r} cannot be its address: {wrong}"
+            return
         self._task = asyncio.create_task(self._live())
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -115,7 +121,7 @@ class Connection:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._list(self._session)
         except Exception as error:  # noqa: BLE001 - what it offers is not known any more
-            self.lost = f"its tools changed, and it did not list them again: {_reason(error)}"
+            self.lost = f"its tools changed, and it did not list them again: {reason(error, self.source.origin)}"
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
         """Run a tool. A cancellation is passed on to the server. Never raises but CancelledError."""
@@ -136,10 +142,9 @@ class Connection:
         if code == _CONNECTION_CLOSED or type(error).__name__ in ("ClosedResourceError", "BrokenResourceError"):
             self.lost = "its connection was closed"
             self._session = None
-        return ToolAnswer(
-            bounded(f"the tool gave no usable answer ({type(error).__name__}): it may or may not have had its effect"),
-            is_error=True, uncertain=True,
-        )  # fmt: skip
+        because = f"its server is gone: {self.lost}" if self.lost else type(error).__name__
+        told = f"the tool gave no usable answer ({because}): it may or may not have had its effect"
+        return ToolAnswer(bounded(told), is_error=True, uncertain=True)
 
     async def close(self) -> None:
         """End the connection, and the process of a stdio server."""
@@ -159,7 +164,7 @@ class Connection:
             self.lost = self.lost or "it was closed"
             raise
         except BaseException as error:  # noqa: BLE001 - also exception groups of the transport
-            self.lost = _reason(error)
+            self.lost = reason(error, self.source.origin)
         finally:
             self._session = None
             self._ready.set()
@@ -169,6 +174,7 @@ class Connection:
         from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 
         connection = self
+        logging.getLogger("mcp").addHandler(_SILENCE)  # what it has to say is in `lost`; a program may still log it
 
         class Listening(JSONRPCDispatcher[Any]):
             """Keeps listings as they came: the SDK's models repair annotations that should count as garbage."""
@@ -246,9 +252,3 @@ def _pending(result: Any) -> str:
     """The token of a result that only says that the work goes on outside: `_meta` with reference-harness/pending."""
     token = (result.meta or {}).get("reference-harness/pending")
     return token if isinstance(token, str) and len(token) <= 500 else ""
-
-
-def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"[:300]

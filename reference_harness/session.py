@@ -330,8 +330,8 @@ class Session:
         made = self._own_sources(self)
         made += [Connection(s, self.settings.cwd, clients) if isinstance(s, Server) else s for s in servers]
         names = [source.name for source in made]
-        if len(set(names)) != len(names):
-            raise UsageFault(f"two tool sources have one name: {sorted(names)}")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageFault(f"two tool sources have one name: {', '.join(twice)}. Give one of them another")
         self.connections = {source.name: source for source in made}
         await connections.open_all(self)
         self.assemble_pool()

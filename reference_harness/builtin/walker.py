@@ -1,7 +1,8 @@
-"""Searches files in a process of its own, so that a pattern that never ends can be stopped by killing it.
+"""Searches files in a process of its own, so that a pattern that never ends can be stopped.
 
-Started by `search` with one JSON object as its argument; writes lines on stdout. It needs nothing but the standard
-library, follows no link, and enters none of the folders it is told to leave alone.
+Started by `search` with one JSON object as its argument; writes lines on stdout, then NUL and what it passed over, then
+NUL and why it stopped, if its time was up. It needs nothing but the standard library, follows no link, and enters none
+of the folders it is told to leave alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Iterator
@@ -21,11 +23,16 @@ JUNK = frozenset({
 LARGEST = 20_000_000  # bytes of a file that is searched
 FEW = 30  # names that are told of what was passed over
 LINE = 400  # characters of a line that is shown
+_LATE = (
+    "its {:g} seconds were up at {}. Name a folder with `path`, or files with `files`; in a pattern, a repetition "
+    "within a repetition, as in (a+)+, may take for ever"
+)
 
 
 def walk(job: dict[str, Any], passed: set[str]) -> Iterator[tuple[str, str]]:
     """(path, path below the root) of every file, in order; what is passed over is noted by name."""
     root, own = job["root"], tuple(job["protected"])
+    job["at"] = root
     if os.path.isfile(root):  # noqa: PTH113 - strings in, strings out, for every file of a tree
         yield root, os.path.basename(root)  # noqa: PTH119 - as above
         return
@@ -38,6 +45,7 @@ def walk(job: dict[str, Any], passed: set[str]) -> Iterator[tuple[str, str]]:
         for name in sorted(files):
             path = os.path.join(folder, name)  # noqa: PTH118 - as above
             if not is_own(path, own):
+                job["at"] = path
                 yield path, name if below == "." else f"{below}/{name}"
 
 
@@ -140,18 +148,35 @@ def _few(names: list[str]) -> list[str]:
     return names if len(names) <= FEW else [*names[:FEW], f"{len(names) - FEW} more"]
 
 
+class _Late(BaseException):
+    """The time is up. The expressions of Python look for signals as they go, so it comes through them, too."""
+
+
+def _late(_signal: int, _frame: object) -> None:
+    raise _Late
+
+
 def main() -> None:
     """Do one job. A pattern that is none is told, with exit code 2."""
     job = json.loads(sys.argv[1])
     passed: set[str] = set()
+    out = sys.stdout.buffer
+    signal.signal(signal.SIGALRM, _late)
+    signal.setitimer(signal.ITIMER_REAL, job["seconds"])
+    late = ""
     try:
         for line in {"glob": glob, "grep": grep}[job["what"]](job, passed):
-            sys.stdout.buffer.write(line.encode("utf-8", "replace").replace(b"\n", b"\\n") + b"\n")
-    except re.error as error:
-        sys.stdout.write(f"the pattern cannot be used: {error}")
+            out.write(line.encode("utf-8", "replace").replace(b"\n", b"\\n") + b"\n")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except (re.error, RecursionError, OverflowError) as error:
+        sys.stdout.write(f"the pattern cannot be used: {error or type(error).__name__}")
         sys.exit(2)
-    if passed:
-        sys.stdout.buffer.write(b"\0" + ", ".join(_few(sorted(passed))).encode("utf-8", "replace"))
+    except _Late:
+        late = _LATE.format(job["seconds"], job["at"])
+    if passed or late:
+        out.write(b"\0" + ", ".join(_few(sorted(passed))).encode("utf-8", "replace"))
+    if late:
+        out.write(b"\0" + late.encode("utf-8", "replace"))
 
 
 if __name__ == "__main__":

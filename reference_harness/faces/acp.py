@@ -20,6 +20,7 @@ from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
+from reference_harness.faces.output import visible
 from reference_harness.faces.stdio import streams
 from reference_harness.fingerprint import looser_since
 from reference_harness.harness import Harness
@@ -114,8 +115,7 @@ class HarnessAgent:
     ) -> schema.NewSessionResponse:
         """Open a session."""
         with _told():
-            if not os.path.isabs(cwd):  # noqa: PTH117 - a string is what comes
-                raise UsageFault(f"the cwd {cwd[:200]!r} is no absolute path: give the whole path of the workspace")
+            _check_workspace(cwd)
             session = await self.harness.new_session(cwd, _servers(mcp_servers), _config(conformance))
         self._attach(session)
         return schema.NewSessionResponse(session_id=session.id, field_meta=_failures(session))
@@ -223,6 +223,13 @@ class HarnessAgent:
         return {"agents": agents.listing()}
 
 
+def _check_workspace(cwd: str) -> None:
+    if not os.path.isabs(cwd):  # noqa: PTH117 - a string is what comes
+        raise UsageFault(f"the cwd {cwd[:200]!r} is no absolute path: give the whole path of the workspace")
+    if not os.path.isdir(cwd):  # noqa: PTH112 - as above
+        raise UsageFault(f"the cwd {cwd[:200]!r} is no folder here: make it, or give the path of another one")
+
+
 def _filters(params: dict[str, Any]) -> dict[str, Any]:
     inner = params.get("query")
     outer = {key: value for key, value in params.items() if key not in ("query", "_meta") and value is not None}
@@ -245,7 +252,7 @@ def _failures(session: Session) -> dict[str, Any] | None:
     """Tool sources that are not there, told to the client and on stderr."""
     lost = session.lost_sources()
     for source, reason in lost.items():
-        sys.stderr.write(f"tool source {source} is left out: {reason}\n")
+        sys.stderr.write(f"tool source {visible(source)} is left out: {visible(reason)}\n")
     return {"conformance": {"failedSources": lost}} if lost else None
 
 

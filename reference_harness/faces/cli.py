@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 error, 2 wrong use, 3 the model refused, 4 a limit, 5 wait
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 import traceback
@@ -44,8 +45,8 @@ first steps:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    given = parser().parse_args(arguments)
     try:
+        given = _parsed(sys.argv[1:] if arguments is None else arguments)
         return int(given.run(given))
     except HarnessFault as fault:
         if os.environ.get("HARNESS_DEBUG"):
@@ -62,6 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         sys.stderr.write(f"harness: {_unforeseen(bug)}\n")
         return 1
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The command and its options. Raises UsageFault for a word that is no command, SystemExit as argparse does."""
+    made = parser()
+    names = [name for each in made._actions if each.dest == "command" for name in each.choices or ()]  # noqa: SLF001
+    if not words:
+        made.print_help(sys.stderr)
+        raise SystemExit(2)
+    if words[0] not in names and not words[0].startswith("-"):
+        near = difflib.get_close_matches(words[0], names, 1)
+        hint = f"is it {near[0]}?" if near else "`harness --help` lists them"
+        raise UsageFault(f"there is no command {words[0]!r}: {hint}")
+    return made.parse_args(words)
 
 
 def _unforeseen(bug: Exception) -> str:

@@ -47,7 +47,7 @@ def _log(given: argparse.Namespace) -> int:
         return _verify_chain(harness, given)
     asked = _asked(given, {"kinds": log.kinds(given.kind)})
     rows = _of_family(harness, given, lambda more: log.query(harness.store, asked | more))
-    _print(_first(rows, given.limit), ("session", "seq", "at", "kind"), as_json=given.json)
+    _print(harness, _first(rows, given.limit), ("session", "seq", "at", "kind"), as_json=given.json)
     return 0
 
 
@@ -59,7 +59,7 @@ def _audit(given: argparse.Namespace) -> int:
     decision = given.decision or ("deny" if given.denied else None)
     asked = _asked(given, asked | ({"decision": decision} if decision else {}))
     rows = _of_family(harness, given, lambda more: audit.query(harness.store, asked | more))
-    _print(_first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
+    _print(harness, _first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
     return 0
 
 
@@ -84,11 +84,12 @@ def _asked(given: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
     return more | {name: value for name in ("since", "until") if (value := getattr(given, name)) is not None}
 
 
-def _print(rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json: bool) -> None:
+def _print(harness: Harness, rows: Iterable[Mapping[str, Any]], head: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
         output.json_lines(rows)
         return
-    shown = [dict(row) | {"at": when.shown(row["at"]), head[0]: row[head[0]][:8], "": _rest(row, head)} for row in rows]
+    size, id_ = output.enough(harness.store.sessions()), head[0]
+    shown = [dict(row) | {"at": when.shown(row["at"]), id_: row[id_][:size], "": _rest(row, head)} for row in rows]
     output.table(shown, (*head[:-1], head[-1], ""), "nothing is on record that fits")
 
 

@@ -112,7 +112,8 @@ def _rows(session: Session, given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [
         {"name": t.name, "source": t.source.name, "risk": t.risk, "idempotent": t.idempotent,
          "tier": t.source.tier, "trusted": t.source.trusted, "tags": t.tags, "needs": t.needs, "paths": t.paths,
-         "description": t.description, "offered": session.pool.reason(t.name) or "yes"}
+         "description": t.description, "schema": t.schema, "digest": t.digest,
+         "offered": session.pool.reason(t.name) or "yes"}
         for t in session.registry.tools(given.risk, given.source, tag=given.tag)
     ]  # fmt: skip
     if given.risk or given.tag:  # what was never taken up has neither

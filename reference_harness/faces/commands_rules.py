@@ -41,7 +41,7 @@ def _grants(given: argparse.Namespace) -> int:
         output.json_lines(rows)
         return 0
     for row in rows:
-        row |= {"at": when.shown(row["at"]), "session": row["session"][:8], "rules": "; ".join(row["rules"])}
+        row |= {"at": when.shown(row["at"]), "rules": "; ".join(row["rules"])}
     output.table(
         rows, ("id", "at", "workspace", "session", "tool", "rules"), "nothing was allowed or refused for always"
     )

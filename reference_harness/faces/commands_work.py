@@ -111,7 +111,7 @@ async def opened(
         _raise_limits(session, given)
     options.tell_unmatched(session, given)
     for name, reason in session.lost_sources().items():
-        sys.stderr.write(f"harness: tool source {name} is left out: {reason}\n")
+        sys.stderr.write(f"harness: tool source {visible(name)} is left out: {visible(reason)}\n")
     return session
 
 

@@ -34,7 +34,12 @@ class Keyboard:
         sys.stderr.write(prompt)
         sys.stderr.flush()
         while b"\n" not in self._rest:
-            data = await self._bytes()
+            data = b""
+            try:
+                data = await self._bytes()
+            finally:
+                if not data:  # no line end was typed: what comes next is no part of the prompt
+                    sys.stderr.write("\n")
             if not data:
                 return None
             self._rest += data

@@ -16,6 +16,7 @@ from reference_harness.faces import when
 from reference_harness.faces.output import visible
 from reference_harness.mcp_tools import Server
 from reference_harness.pool import matches
+from reference_harness.reaching import unusable
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -126,9 +127,11 @@ def servers(given: argparse.Namespace) -> list[Server]:
 
 def _server(given: str, trust: Collection[str]) -> Server:
     name, _, target = given.partition("=")
-    if not name or not target:
+    if not name.strip() or not name.isprintable() or not target:
         raise UsageFault(f"--mcp {given!r} is not NAME=COMMAND or NAME=URL")
-    if target.startswith(("http://", "https://")):
+    if "://" in target.partition(" ")[0]:
+        if wrong := unusable(target):
+            raise UsageFault(f"--mcp {given!r}: {wrong}")
         return Server(name, url=target, trusted=name in trust)
     command_, *rest = _words(given, target)
     return Server(name, command_, tuple(rest), trusted=name in trust)

@@ -21,6 +21,11 @@ def harmless(text: str) -> str:
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else f"\\u{{{ord(c):x}}}" for c in text)
 
 
+def enough(ids: Sequence[str]) -> int:
+    """How many characters of the ids tell each of them from the others; 8 at least."""
+    return next((n for n in range(8, 64) if len({id_[:n] for id_ in ids}) == len(set(ids))), 64)
+
+
 def nobody_reads() -> None:
     """Let what is still to be printed go nowhere: the reader of stdout has left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)

@@ -126,6 +126,7 @@ async def _fallback(stage: Stage) -> str:
         for prompt in PROMPTS:
             await session.prompt(prompt)
         model.too_long = len(model.requests)
+        model.summary = ModelFault("no summary can be had")
         try:
             stop = await session.prompt("What now?")
         except ModelFault as fault:

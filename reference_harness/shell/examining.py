@@ -172,6 +172,9 @@ class _Part:
                     _redirected(word, self.folders, self.book, self.out, writes=False)
             return
         named = [path for some in places for path in some or ()]
+        if known.follows and (folder := next(filter(os.path.isdir, named), "")):
+            self._other(f"follows the links in the folder {folder}", ruled)
+            return
         for path in named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]:  # the first is resolved
             self.out.places.append(path)
             if path not in HARMLESS:
@@ -195,7 +198,7 @@ class _Part:
         return ""
 
     def _trap(self) -> str:
-        return next((found for folder in self.folders if (found := trap(folder))), "")
+        return next((found for folder in self.folders if (found := trap(folder, self.book.workspace))), "")
 
     def _maker(self, known: Known, words: Sequence[Word], ruled: list[Finding]) -> None:
         options = check(known, words)

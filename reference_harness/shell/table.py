@@ -32,6 +32,7 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most: int = 10**6
     needs: frozenset[str] = frozenset()
     repository: bool = False
+    follows: bool = False
     anything: bool = False
     skip: int = 0
     settings: bool = False

@@ -78,6 +78,10 @@ def test_a_cancel_and_wrong_use_have_their_answers(tmp_path, tools, scripted, ru
             with pytest.raises(RequestError, match="no absolute path") as wrong:
                 await agent.new_session(cwd="workspace", mcp_servers=[])
             assert wrong.value.code == -32602
+            (tmp_path / "a file").touch()
+            for cwd in (tmp_path / "nowhere", tmp_path / "a file"):
+                with pytest.raises(RequestError, match="is no folder here"):
+                    await agent.new_session(cwd=str(cwd), mcp_servers=[])
             session = (await agent.new_session(cwd=str(tmp_path), mcp_servers=[http(tools)])).session_id
             turn = asyncio.ensure_future(agent.prompt(prompt=words("go"), session_id=session))
             await asyncio.to_thread(tools.entered.wait, 10)

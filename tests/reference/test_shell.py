@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from judging import CONFIG, Bench
 from shell_table import rows
 
-from reference_harness.permissions import Verdict
+from reference_harness.permissions import Ground, Verdict
 from reference_harness.rules import Rule
 from reference_harness.shell.reading import LONGEST, read
 from reference_harness.shell.unwrapping import unfold
@@ -216,6 +216,7 @@ ATTACKS = {
     "hook": "printf '#!/bin/sh\ntouch ../pwned\n' > .git/hooks/post-index-change; chmod +x .git/hooks/*-change; touch -d 1999-01-01 a",
     "submodule": "git init -q s; cd s; touch a; git add a; {git} commit -qm s; cd ..; git add s 2>&1; {git} commit -qm m; "
     "cd s; git config core.fsmonitor 'touch ../../pwned; false'",
+    "commondir": "cp -r .git evil; git config -f evil/config core.fsmonitor 'touch ../pwned; false'; echo ../evil > .git/commondir",
     "promisor": "rm -rf .git/objects/78; git config core.repositoryformatversion 1; git config remote.o.url .; "
     "git config remote.o.promisor true; git config remote.o.uploadpack 'touch ../pwned; false'",
 }  # fmt: skip
@@ -239,6 +240,49 @@ def test_a_real_git_runs_something_by_reading_and_so_it_asks(attack, tmp_path):
     sh("git status; git show HEAD")
     if not (here.workspace.parent / "pwned").exists():
         pytest.skip("this git does not run it")
+
+
+def test_git_reads_no_repository_outside_the_workspace_unasked(tmp_path):
+    """One above the workspace, one that `.git` stands for, and objects or links that lead to another."""
+    here, other = Bench(tmp_path / "a"), Bench(tmp_path / "b")
+    inner = here.under()
+    (here.workspace / "sub" / "deep").mkdir()
+    assert here.shell("cd sub && git log -p", inner).verdict is Verdict.ALLOW
+    below = Ground(policy=inner.policy, cwd=str(here.workspace / "sub"), protected=inner.protected)
+    for line in ("git log -p", "git show HEAD:secret", "cd deep && git status"):
+        ruling = here.shell(line, below)
+        assert ruling.verdict is Verdict.ASK, line
+        assert "outside the workspace" in ruling.rule
+
+    mark = here.workspace / "sub" / ".git"
+    mark.write_text(f"gitdir: {other.workspace}/.git")
+    assert here.shell("git log -p", below).verdict is Verdict.ASK
+    tree = other.workspace / ".git" / "worktrees" / "sub"
+    tree.mkdir(parents=True)
+    (tree / "commondir").write_text("../..")
+    mark.write_text(f"gitdir: {tree}")
+    for back, wanted in ((str(mark), Verdict.ALLOW), ("/elsewhere/.git", Verdict.ASK)):  # the repository must know it
+        (tree / "gitdir").write_text(back)
+        assert here.shell("git log -p", below).verdict is wanted, back
+
+    folder = here.workspace / ".git"
+    (folder / "objects" / "info").mkdir(parents=True)
+    for name in ("objects/info/alternates", "objects/pack", "refs", "commondir"):
+        (folder / name).symlink_to(other.workspace)
+        assert verdict(here, "git log -p") is Verdict.ASK, name
+        (folder / name).unlink()
+    assert verdict(here, "git log -p") is Verdict.ALLOW
+    shutil.rmtree(folder)
+    folder.symlink_to(other.workspace / ".git")
+    assert verdict(here, "git log -p") is Verdict.ASK
+
+
+def test_a_comparison_of_folders_asks_for_it_follows_their_links(bench):
+    for line, wanted in (
+        ("diff sub .", "ASK"), ("diff a.txt sub", "ASK"), ("diff a.txt a.txt", "ALLOW"), ("diff -u a.txt sub/b", "ALLOW"),
+        ("diff <(ls) sub", "ASK"), ("cmp a.txt a.txt", "ALLOW"),
+    ):  # fmt: skip
+        assert bench.shell(line).verdict.name == wanted, line
 
 
 def test_a_reader_that_the_path_finds_in_the_workspace_asks(tmp_path, monkeypatch):
