@@ -50,6 +50,7 @@ from reference_harness.words import (
     LIMIT,
     REFUSED,
     REPEATED,
+    STOPPED,
     UNKNOWN,
 )  # fmt: skip
 
@@ -355,17 +356,22 @@ class Turn:
         return stop
 
     def end_by_limit(self, hit: LimitHit) -> Stop:
-        """Close what is open as not run, and say which limit it was."""
+        """Close what has not begun as not run, and say which limit it was."""
         self.journal.note(LimitReached(hit.limit, hit.allowed, hit.used))
         for view in self.session.workflow.open_calls():
-            self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
+            if view.state != "waiting":
+                self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
         reason = "max_tokens" if hit.limit in ("tokens", "cost") else "max_turn_requests"
         return self._end_now(Stop(reason, hit.limit, str(hit)))
 
     def end_by_cancel(self) -> Stop:
         """Close what never began as cancelled, and what runs as in doubt."""
-        self.session.close_open_calls(CANCELLED, DOUBT_CANCELLED)
+        self.session.close_open_calls(CANCELLED, DOUBT_CANCELLED, STOPPED)
         return self._end_now(Stop("cancelled"))
+
+    async def give_up(self) -> Stop:
+        """End as cancelled what ended before as waiting."""
+        return self.end_by_cancel()
 
     def end_by_error(self, fault: ModelFault) -> None:
         """Keep the history; the turn can be taken up again."""

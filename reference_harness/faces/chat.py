@@ -162,6 +162,9 @@ class Conversation:
             say(f"{stop.reason.replace('_', ' ')}: {stop.note}".rstrip(": "), "yellow")
         if stop.limit:
             say(f"to go on:  /limit {stop.limit} N   and then   /continue", "bold")
+        for view in self._session.workflow.waiting():
+            say(f"once it is there:  /result {visible(view.token)} TEXT   and then   /continue", "bold")
+            say("what you say before goes on without it, and the result is not taken any more")
         say(budget_line(self._session))
 
     # -- commands ------------------------------------------------------------------------------------------------

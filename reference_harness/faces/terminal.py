@@ -23,7 +23,7 @@ from reference_harness.records import (
     RulesLoaded,
     Started,
 )
-from reference_harness.work_records import LimitNear
+from reference_harness.work_records import GivenUp, LimitNear
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -99,7 +99,7 @@ class Terminal:
         return made
 
 
-def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a table
+def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - a table
     """A line, and its colour, about a record; None for those a person need not see."""
     match record:
         case Started(tool=tool, call=id_):
@@ -118,6 +118,8 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: PLR0911 - a tabl
             return f"• the answer could not be saved and held for this call alone: {short(error)}", "yellow"
         case LimitNear(limit=limit, allowed=allowed, used=used):
             return f"• {used:g} of {allowed:g} {limit} are used up", "yellow"
+        case GivenUp(token=token, because=because):
+            return f"• nobody waits any more for what comes under {visible(token)}: {because}", "yellow"
         case LimitReached(limit=limit, allowed=allowed):
             return f"• the limit of {allowed:g} {limit} is reached", "yellow"
     return None
