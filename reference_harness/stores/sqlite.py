@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.base import ChainedStore
@@ -35,13 +36,24 @@ WITH RECURSIVE hop (id) AS (
     UNION ALL SELECT (SELECT min(session) FROM journal WHERE session > hop.id) FROM hop WHERE hop.id IS NOT NULL
 ) SELECT id FROM hop WHERE id IS NOT NULL
 """
+# The same along the index of what is looked for over all sessions, with the last place of each.
+_LASTS = f"""
+WITH RECURSIVE hop (id) AS (
+    SELECT min(session) FROM journal INDEXED BY sought WHERE {SOUGHT}
+    UNION ALL
+    SELECT (SELECT min(session) FROM journal INDEXED BY sought WHERE {SOUGHT} AND session > hop.id)
+    FROM hop WHERE hop.id IS NOT NULL
+) SELECT id, (SELECT max(seq) FROM journal INDEXED BY sought WHERE {SOUGHT} AND session = id)
+FROM hop WHERE id IS NOT NULL
+"""  # noqa: S608 - a constant
 # format -> what leads to the next one, each in the transaction that also raises the number
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     0: (_SCHEMA, _OPENED, _SOUGHT),
     1: (_OPENED,),
     2: (_SOUGHT,),
+    3: (),  # another index in PostgreSQL
 }
-_AFTER = {0: STORE_FORMAT, 1: 2, 2: 3}
+_AFTER = {0: STORE_FORMAT, 1: 2, 2: 3, 3: 4}
 
 
 class FileLease:
@@ -195,10 +207,25 @@ class SQLiteStore(ChainedStore):
         with self._reading():
             return {row[0] for row in self._db.execute(IDS)}
 
-    def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
-        where, values, order = ["1"], list[str](), "at, session, seq"
+    def last(self, session: str) -> int:
+        """The number of the last record."""
+        with self._reading():
+            found = self._db.execute("SELECT max(seq) FROM journal WHERE session = ?", (session,)).fetchone()
+        return int(found[0] or 0)
+
+    def sought(self) -> Mapping[str, int]:
+        """The last numbers of what is looked for, along its index: no record is read."""
+        with self._reading():
+            return dict(self._db.execute(_LASTS).fetchall())
+
+    def _find(
+        self, session: str | None, kinds: Sequence[str], after: int | None = None
+    ) -> Iterable[tuple[str, int, float, bytes]]:
+        where, values, order = ["1"], list[Any](), "at, session, seq"
         if session is not None:
             where, values, order = ["session = ?"], [session], "seq"
+        if after is not None:
+            where, values = [*where, "seq > ?"], [*values, after]
         if kinds:
             where.append(f"kind IN ({','.join('?' * len(kinds))})")
             values += kinds
