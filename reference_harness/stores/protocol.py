@@ -86,9 +86,14 @@ def has(store: Store, session: str) -> bool:
     return store.has(session) if isinstance(store, LookupStore) else session in store.sessions()
 
 
+def is_id(session: object) -> bool:
+    """Whether it is an id of ours."""
+    return isinstance(session, str) and _SESSION_ID.fullmatch(session) is not None
+
+
 def check_id(session: str) -> str:
     """The id, if it is one of ours. Raises UsageFault: ids become file names."""
-    if not _SESSION_ID.fullmatch(session):
+    if not is_id(session):
         raise UsageFault("no session has this id: ids are 8 to 64 lower-case letters, digits and hyphens")
     return session
 

@@ -26,6 +26,7 @@ CREATE TABLE journal (
     body BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (session, seq)
 ) WITHOUT ROWID
 """
+_DAMAGED = "CREATE TABLE IF NOT EXISTS damaged (session, seq, at, kind, body, chain)"
 _OPENED = "CREATE INDEX opened ON journal (at) WHERE seq = 1"
 _SOUGHT = f"CREATE INDEX sought ON journal (kind) WHERE {SOUGHT}"
 RECOVER = "restore it from a copy, or run  harness recover"
@@ -187,7 +188,8 @@ class SQLiteStore(ChainedStore):
     def set_aside(self, session: str, after: int) -> int:
         """Move the records after this seq to the table `damaged`."""
         try:
-            self._db.execute("CREATE TABLE IF NOT EXISTS damaged (session, seq, at, kind, body, chain)")
+            self._db.execute("PRAGMA secure_delete=ON")  # what is moved is not to be found in its old place
+            self._db.execute(_DAMAGED)
             self._db.execute("BEGIN IMMEDIATE")
             query = "INSERT INTO damaged SELECT * FROM journal WHERE session = ? AND NOT seq BETWEEN 1 AND ?"
             moved = self._db.execute(query, (session, after)).rowcount
@@ -198,6 +200,18 @@ class SQLiteStore(ChainedStore):
                 self._db.execute("ROLLBACK")
             raise StoreFault(f"the damaged records cannot be moved: {broken}; nothing was changed") from broken
         return moved
+
+    def put_aside(self, session: str, rows: Sequence[Row]) -> int:
+        """Keep records that belong to no good chain in the table `damaged`. Returns how many."""
+        flat = [(session, *row) for row in rows]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(_DAMAGED)
+            self._db.executemany("INSERT INTO damaged VALUES (?, ?, ?, ?, ?, ?)", flat)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as broken:
+            raise StoreFault(f"what can still be read cannot be kept: {broken}; nothing was changed") from broken
+        return len(flat)
 
     def _begun(self) -> list[str]:
         with self._reading():
