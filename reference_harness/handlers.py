@@ -22,6 +22,7 @@ from reference_harness.journal import Journal
 from reference_harness.permissions import Answer
 from reference_harness.records import Config, Entry, Opened, Referred, Resumed, SessionClosed
 from reference_harness.stores import Store, check_id
+from reference_harness.stores.tail import Questions, Tail
 from reference_harness.work_records import Ruled
 
 if TYPE_CHECKING:
@@ -77,19 +78,20 @@ class Coordinated:
         """Write the question down, and wait until the coordinator has written the answer down."""
         session, call = self._session, question.call
         number = session.workflow.calls[call.id].asked
+        rulings = Tail(session.store, self._coordinator, "ruled")  # the answer comes after the question
         session.journal.commit(
             Referred(self._coordinator, session.settings.config.worker or "", call, question.source, question.risk,
                      question.rule, number, question.again, session.agent)
         )  # fmt: skip
         async for _ in _looks(patience()):
-            if ruled := self._answer(call.id, number):
+            if ruled := self._answer(rulings, call.id, number):
                 if ruled.digest != call.digest:
                     return Answer.missing("the coordinator's answer is about other arguments")
                 return Answer("allow" if ruled.verdict == "allow" else "deny", who=ruled.who, because=ruled.because)
         return Answer.missing(f"the coordinator gave no answer within {patience():g} seconds")
 
-    def _answer(self, call: str, number: int) -> Ruled | None:
-        for _, entry in self._session.store.scan(self._coordinator, ["ruled"]):
+    def _answer(self, rulings: Tail, call: str, number: int) -> Ruled | None:
+        for entry in rulings.look():
             match entry.record:
                 case Ruled(session=self._session.id) as ruled if (ruled.call, ruled.number) == (call, number):
                     return ruled
@@ -152,9 +154,10 @@ class Coordinator:
         """`id_`: an earlier life's, to go on with; without it a new one. Raises UsageFault if it is being used."""
         self.id = check_id(id_) if id_ else secrets.token_hex(16)
         self.workers = workers
-        self._store = store
         self._decide = decide
         self._known: set[tuple[str, str, int]] = set()
+        self._questions = Questions(store)
+        self._unanswered: dict[tuple[str, str], Referred] = {}  # the latest of each call
         self._lease = store.lease(self.id)
         self._journal = Journal(store, self.id, [self])
         if id_:
@@ -167,6 +170,7 @@ class Coordinator:
         """Fold: which questions have their answer."""
         match entry.record:
             case Ruled(session=session, call=call, number=number):
+                self._unanswered.pop((session, call), None)
                 self._known.add((session, call, number))
 
     async def serve(self) -> None:
@@ -188,16 +192,13 @@ class Coordinator:
         return len(questions)
 
     def _open(self) -> list[tuple[str, Referred]]:
-        latest: dict[tuple[str, str], Referred] = {}
-        for session, entry in self._store.scan(None, ["referred"]):
+        for session, entry in self._questions.look():
             match entry.record:
-                case Referred(coordinator=self.id, call=call) as asked:
-                    latest[session, call.id] = asked
-        return [
-            (session, asked)
-            for (session, call), asked in latest.items()
-            if (session, call, asked.number) not in self._known
-        ]
+                case Referred(coordinator=self.id, call=call, number=number) as asked:
+                    self._unanswered.pop((session, call.id), None)
+                    if (session, call.id, number) not in self._known:
+                        self._unanswered[session, call.id] = asked
+        return [(session, asked) for (session, _), asked in self._unanswered.items()]
 
     async def _ruled(self, asked: Referred, session: str) -> Answer:
         if asked.worker not in self.workers:

@@ -24,7 +24,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "compaction": ("compacted", "compactionfailed"),
     "limit": ("limitreached", "limitnear"),
     "agent": ("childstarted", "childspent", "childended", "inherited"),
-    "wait": ("waiting", "arrived"),
+    "wait": ("waiting", "arrived", "givenup"),
     "verification": ("verified",),
     "resume": ("resumed", "proceeded"),
     "crash": ("blackbox", "recovered"),

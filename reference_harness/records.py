@@ -17,6 +17,7 @@ from reference_harness.work_records import (
     ChildEnded,
     ChildSpent,
     ChildStarted,
+    GivenUp,
     LimitNear,
     Record,
     Ruled,
@@ -358,8 +359,8 @@ AnyRecord = (
     Opened | Configured | ContextLoaded | ToolsRegistered | PoolAssembled | SourceFailed | Resumed | Prompted
     | Proceeded | Requested | Replied | ReplyLost | Asked | Decided | Started | Finished | Closed | Compacted
     | CompactionFailed | LimitReached | TurnEnded | SessionClosed | Recovered | RulesLoaded | GrantLost
-    | LimitNear | ChildStarted | ChildSpent | ChildEnded | Inherited | Waiting | Arrived | Verified | Referred | Ruled
-    | BlackBox | Guarded
+    | LimitNear | ChildStarted | ChildSpent | ChildEnded | Inherited | Waiting | Arrived | GivenUp | Verified | Referred
+    | Ruled | BlackBox | Guarded
 )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ from reference_harness.tools import ToolAnswer
 from reference_harness.transcript import Transcript
 from reference_harness.turn import Turn
 from reference_harness.verification import Watch
-from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, STILL_WAITING, TIMED_OUT
+from reference_harness.words import DOUBT_CRASHED, NEVER_STARTED, TIMED_OUT, WENT_ON
 from reference_harness.workflow import CallView, Workflow
 from reference_harness.workspace import of as workspace_of
 
@@ -152,11 +152,11 @@ class Session:
     # -- a turn --------------------------------------------------------------------------------------------------
 
     async def prompt(self, text: str) -> Stop:
-        """Take a prompt and work until the turn ends. Calls that an earlier life left open are closed first."""
+        """Take a prompt and work until the turn ends. Open calls are closed first, and waits for something given up."""
         if not text.strip():
             raise UsageFault("the prompt is empty: say something")
         self._refuse_if_busy()
-        self.close_open_calls(NEVER_STARTED, DOUBT_CRASHED)
+        self.close_open_calls(NEVER_STARTED, DOUBT_CRASHED, WENT_ON)
         self.journal.note(Prompted(text.encode("utf-8", "replace").decode()))
         return await self._turn()
 
@@ -185,8 +185,12 @@ class Session:
         return bool(await self._run(compaction.compact(self)))
 
     async def cancel(self) -> None:
-        """Stop the running turn; it ends by itself, as cancelled."""
+        """Stop the running turn, which ends by itself; where one ended as waiting, give up what it waits for."""
         self.stop_turn()
+        if not self.busy and self.workflow.waiting():
+            self._refuse_if_busy()
+            self.journal.note(Proceeded())
+            await ending.told(self, Turn(self).give_up())
 
     def stop_turn(self) -> None:
         """As `cancel`, for who cannot wait."""
@@ -210,13 +214,16 @@ class Session:
         finally:
             self._running = None
 
-    def close_open_calls(self, never_began: str, in_doubt: str) -> None:
-        """Give every open call its result: in words that differ for what never began and what may have run."""
+    def close_open_calls(self, never_began: str, in_doubt: str, given_up: str = "") -> None:
+        """Give every open call its result: in words that differ for what never began and what may have run.
+
+        `given_up`: why nobody waits any more; without it, what waits for something outside goes on waiting.
+        """
         for view in self.workflow.open_calls():
             if view.state == "awaiting_approval":
                 self.journal.note(Decided(withdrawn(view.call)))
             if view.state == "waiting":
-                self.journal.note(Closed(view.call.id, "cancelled", STILL_WAITING))
+                self.journal.note(*waits.given_up(view, given_up))
             elif view.state == "in_doubt":
                 self.journal.note(Closed(view.call.id, "in_doubt", DOUBT_CRASHED))
             elif view.state == "executing":

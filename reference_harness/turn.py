@@ -12,7 +12,7 @@ from reference_harness import clock, compaction, connections, handlers, sandbox,
 from reference_harness.budget import PER_TURN
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
-from reference_harness.events import Piece, Question, Stop
+from reference_harness.events import Question, Stop
 from reference_harness.model import Meter, Reply, Request
 from reference_harness.permissions import (
     Answer,
@@ -25,6 +25,7 @@ from reference_harness.permissions import (
     refusals,
     still_holds,
 )
+from reference_harness.pieces import Pieces
 from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
@@ -52,6 +53,7 @@ from reference_harness.words import (
     LIMIT,
     REFUSED,
     REPEATED,
+    STOPPED,
     UNKNOWN,
 )  # fmt: skip
 
@@ -68,7 +70,6 @@ class Turn:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.journal = session.journal
-        self._shown = ""
         self._stop = ""  # why the last reply stopped
         self._room = 0  # what it might have had of tokens
         self._call_limit: LimitHit | None = None
@@ -232,12 +233,12 @@ class Turn:
     async def ask_model(self) -> None:
         """Send the conversation, again if the reply is lost; what was sent and what it cost is on record."""
         await connections.follow(self.session)
-        retries = self.session.retries
+        retries, pieces = self.session.retries, Pieces(self.session)
         for attempt in range(1, retries.tries + 1):
             body, number = await self._prepare(attempt, await self._counted())
             meter = Meter()
             try:
-                reply = await clock.reply(self.session, body, self._shower(), meter)
+                reply = await clock.reply(self.session, body, pieces.attempt(), meter)
             except LimitHit as hit:
                 self._lost(number, f"no time was left: {hit}", meter, len(body))
                 raise
@@ -289,26 +290,9 @@ class Turn:
     def _lost(self, number: int, error: str, meter: Meter, sent: int) -> None:
         self.journal.commit(ReplyLost(number, error, settle_lost(meter, sent)))
 
-    def _shower(self) -> Any:
-        """Shows pieces of text, but not again what a lost attempt already showed."""
-        shown, self._shown = self._shown, ""
-
-        def show(kind: str, piece: str) -> None:
-            nonlocal shown
-            if kind == "text":
-                self._shown += piece
-                old = len(self._shown) - len(piece)
-                if shown.startswith(self._shown[:old]) and old < len(shown):
-                    common = len(_common(shown[old:], piece))
-                    piece = piece[common:]
-            if piece:
-                self.session.show(Piece(kind, piece, self.session.id))
-
-        return show
-
     def _take(self, number: int, reply: Reply, usage: Usage) -> None:
         blocks, calls = settle_calls(reply, self.session.transcript.ids)
-        self._shown, self._stop = "", reply.stop
+        self._stop = reply.stop
         self.journal.note(Replied(number, tuple(blocks), reply.stop, usage, tuple(calls)))
         for one in self.session.line():
             if near := one.budget.near(one.limits, time.time()):
@@ -369,29 +353,27 @@ class Turn:
         return stop
 
     def end_by_limit(self, hit: LimitHit) -> Stop:
-        """Close what is open as not run, and say which limit it was."""
+        """Close what has not begun as not run, and say which limit it was."""
         self.journal.note(LimitReached(hit.limit, hit.allowed, hit.used))
         for view in self.session.workflow.open_calls():
-            self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
+            if view.state != "waiting":
+                self._close(view, "cancelled", LIMIT.format(limit=hit.limit))
         reason = "max_tokens" if hit.limit in ("tokens", "cost") else "max_turn_requests"
         ours = hit.limit in PER_TURN and getattr(self.session.limits, hit.limit) is None  # it binds each turn anew
         return self._end_now(Stop(reason, hit.limit, str(hit), more=0.0 if ours else hit.more))
 
     def end_by_cancel(self) -> Stop:
         """Close what never began as cancelled, and what runs as in doubt."""
-        self.session.close_open_calls(CANCELLED, DOUBT_CANCELLED)
+        self.session.close_open_calls(CANCELLED, DOUBT_CANCELLED, STOPPED)
         return self._end_now(Stop("cancelled"))
+
+    async def give_up(self) -> Stop:
+        """End as cancelled what ended before as waiting."""
+        return self.end_by_cancel()
 
     def end_by_error(self, fault: ModelFault) -> None:
         """Keep the history; the turn can be taken up again."""
         self._end_now(Stop("error", note=str(fault)))
-
-
-def _common(a: str, b: str) -> str:
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return a[:i]
-    return a[: min(len(a), len(b))]
 
 
 def _visible(text: str) -> str:

@@ -14,10 +14,11 @@ from reference_harness import blackbox
 from reference_harness.errors import UsageFault
 from reference_harness.events import Stop
 from reference_harness.journal import Journal
-from reference_harness.records import Entry, Finished, Opened, Resumed, SessionClosed
+from reference_harness.records import AnyRecord, Closed, Entry, Finished, Opened, Resumed, SessionClosed
 from reference_harness.stores.protocol import Store, check_id, has, unknown
 from reference_harness.tools import ToolAnswer, bounded
-from reference_harness.work_records import Arrived, Waiting
+from reference_harness.words import STILL_WAITING
+from reference_harness.work_records import Arrived, GivenUp, Waiting
 from reference_harness.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def began(workflow: Workflow, call: str, answer: ToolAnswer) -> Waiting | Finish
     if any(view.token == answer.token for view in workflow.calls.values()):
         return Finished(call, TAKEN, is_error=True, uncertain=True)
     return Waiting(call, answer.token, answer.text)
+
+
+def given_up(view: CallView, because: str) -> tuple[AnyRecord, ...]:
+    """What ends a wait without its result; nothing without a reason."""
+    if not because:
+        return ()
+    closed = Closed(view.call.id, "cancelled", STILL_WAITING.format(because=because))
+    return GivenUp(view.call.id, view.token, because), closed
 
 
 def arrive(session: Session, token: str, text: str, *, is_error: bool) -> bool:
@@ -86,7 +95,10 @@ def _waiting(workflow: Workflow, token: str) -> CallView | None:
         told = f"it waits under {others}" if others else "it waits for nothing"
         raise UsageFault(f"no call of this session waits under the token {token[:100]!r}: {told}")
     if view.state not in ("waiting", "done", "failed"):
-        raise UsageFault(f"the call that waited under {token[:100]!r} was given up: the user went on without it")
+        raise UsageFault(
+            f"nobody waits any more for what comes under {token[:100]!r}: this result is not taken. "
+            "`harness log --kind wait` says why"
+        )
     return view if view.state == "waiting" else None
 
 

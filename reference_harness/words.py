@@ -19,8 +19,10 @@ CUT = "not run: its arguments were cut off or are not valid JSON. Send the call 
 CUT_BY_LENGTH = "not run: the reply hit its length limit in this call, so its arguments may be cut off."
 NOT_OBJECT = "not run: its arguments are not a JSON object."
 STILL_WAITING = (
-    "no result yet: this call began something outside whose result had not come when the user went on. It may still "
-    "come about; check before calling it again."
+    "no result yet: this call began something outside, and the wait for its result was given up ({because}). It may "
+    "still come about, unseen; check before calling it again."
 )
+WENT_ON = "the user went on with a new prompt"
+STOPPED = "the user stopped the turn"
 REPEATED = "not run: it is the same call with the same arguments for the {row}th time in a row. Do something else."
 TIMED_OUT = "no answer within {seconds:.3g} seconds: it was told to stop, and may or may not have had its effect."

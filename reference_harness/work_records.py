@@ -70,6 +70,14 @@ class Arrived(Record, frozen=True, omit_defaults=True):
     token: str
 
 
+class GivenUp(Record, frozen=True, omit_defaults=True):
+    """Nobody waits any more for what was to come under the token; the call's `Closed` follows."""
+
+    call: str
+    token: str
+    because: str
+
+
 class Verified(Record, frozen=True, omit_defaults=True):
     """A verifier judged a finished turn. Evidence: what it saw, its end where it is long; seconds: how long it took."""
 

@@ -151,8 +151,8 @@ class HarnessAgent:
         return schema.PromptResponse(stop_reason=await self._ended(stop), field_meta=_meta(stop))  # type: ignore[arg-type]
 
     async def cancel(self, session_id: str, **_more: Any) -> None:
-        """Stop the running turn; its prompt answers `cancelled`."""
-        with suppress(UsageFault):
+        """Stop the running turn; its prompt answers `cancelled`. Where one ended as waiting, give up the wait."""
+        with suppress(HarnessFault):
             await self.harness.session(session_id).cancel()
 
     async def _ended(self, stop: Stop) -> str:

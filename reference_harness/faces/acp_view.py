@@ -12,6 +12,7 @@ from acp import schema
 from reference_harness.events import UNCONFINED, Event, Happened, Piece, Question
 from reference_harness.permissions import Answer
 from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
+from reference_harness.work_records import Waiting
 from reference_harness.workflow import CallView
 
 
@@ -36,6 +37,7 @@ OPTIONS = {
     "reject_always": Choice("reject_always", "Refuse this tool for the session", "session"),
     "reject_always_workspace": Choice("reject_always", "Refuse always in this workspace, saved", "always"),
 }
+WAITS = "This call waits for what comes from outside under {token}. A new prompt, or a cancel, goes on without it."
 _OF_A_PART = ("exactly = ", "paths = ")  # rules about less than the tool
 
 
@@ -72,6 +74,8 @@ def _of_record(record: AnyRecord, *, replayed: bool) -> Iterator[Any]:
                 yield _start(call)
         case Started(call=id_) if not replayed:
             yield _progress(id_, "in_progress")
+        case Waiting(call=id_, token=token):
+            yield _progress(id_, "in_progress", WAITS.format(token=visible(token)))
         case Finished(call=id_, text=text, is_error=is_error):
             yield _progress(id_, "failed" if is_error else "completed", text)
         case Closed(call=id_, outcome=outcome, text=text):

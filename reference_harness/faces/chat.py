@@ -165,6 +165,9 @@ class Conversation:
         if stop.more or stop.limit in PER_TURN:
             raised = f"/limit {stop.limit} +{spelled(stop.limit, stop.more)}   and then   " if stop.more else ""
             say(f"to go on:  {raised}/continue", "bold")
+        for view in self._session.workflow.waiting():
+            say(f"once it is there:  /result {visible(view.token)} TEXT   and then   /continue", "bold")
+            say("what you say before goes on without it, and the result is not taken any more")
         say(budget_line(self._session))
 
     # -- commands ------------------------------------------------------------------------------------------------

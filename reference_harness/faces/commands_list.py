@@ -6,18 +6,13 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from reference_harness.faces import options, output, when
+from reference_harness.faces.summaries import summaries
 from reference_harness.harness import Harness
-from reference_harness.life_records import BlackBox
-from reference_harness.records import Entry, Opened, Proceeded, Prompted, Resumed, SessionClosed, TurnEnded
 from reference_harness.session import Session
-from reference_harness.stores import Store
-
-_KINDS = ("opened", "prompted", "proceeded", "resumed", "turnended", "sessionclosed", "blackbox")
 
 
 def add(commands: Any) -> None:
@@ -44,42 +39,10 @@ def _sessions(given: argparse.Namespace) -> int:
         output.json_lines(rows)
         return 0
     for row in rows:
-        row["last"] = when.shown(row["last"])
-    columns = ("session", "last", "state", "turns", *(["agent"] if given.children else []), "prompt")
+        row |= {"last": when.shown(row["last"]), "next": row["next"].replace(row["session"], "ID")}
+    columns = ("session", "last", "state", "turns", "next", *(["agent"] if given.children else []), "prompt")
     output.table(rows, columns, "there are no sessions yet: harness chat")
     return 0
-
-
-def summaries(store: Store) -> Iterator[dict[str, Any]]:
-    """A row for each session, oldest first: when, where, its first prompt, and how it stands."""
-    rows: dict[str, dict[str, Any]] = {}
-    for session, entry in store.scan(None, _KINDS):
-        _take(rows.setdefault(session, _row(session, entry)), entry)
-    yield from rows.values()
-
-
-def _row(session: str, entry: Entry) -> dict[str, Any]:
-    return {
-        "session": session, "began": entry.at, "last": entry.at, "state": "at rest", "turns": 0, "prompt": "",
-        "cwd": "", "model": "", "agent": "", "parent": "",
-    }  # fmt: skip
-
-
-def _take(row: dict[str, Any], entry: Entry) -> None:
-    row["last"] = entry.at
-    match entry.record:
-        case Opened(cwd=cwd, model=model, agent=agent, parent=parent):
-            row |= {"cwd": cwd, "model": model, "agent": agent, "parent": parent}
-        case Prompted(text=text):
-            row |= {"turns": row["turns"] + 1, "prompt": row["prompt"] or text[:200], "state": "working, or died"}
-        case Proceeded():
-            row["state"] = "working, or died"
-        case TurnEnded(reason=reason, limit=limit):
-            row["state"] = f"limit of {limit}" if limit else reason.replace("_", " ")
-        case BlackBox(doing=doing):
-            row["died"] = doing
-        case Resumed() | SessionClosed():
-            pass
 
 
 def _tools(given: argparse.Namespace) -> int:

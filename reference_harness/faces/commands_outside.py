@@ -116,6 +116,8 @@ def _whole(given: argparse.Namespace) -> int:
     if not _consent(given):
         return 130
     made = rebuild(folder)
+    if made.aside:
+        _say(f"{made.aside} records stand behind what is lost: they are in the table `damaged` of the new journal")
     _say(f"done: {made.sessions} sessions. The damaged file is in {made.kept}")
     return 0
 
@@ -144,7 +146,7 @@ def _opens(folder: Path) -> bool:
 def _share(one: Recovery) -> str:
     if not one.kept:
         return "nothing of it can be read: it will be gone"
-    rest = f"{one.lost} after them are lost" if one.lost > 0 else "what followed is lost"
+    rest = f"{one.lost} after them are lost" if one.lost > 0 else "what followed them, if anything did, is lost"
     return f"{one.kept} records are good, {rest}"
 
 

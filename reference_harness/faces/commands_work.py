@@ -189,6 +189,8 @@ def _report(session: Session, stop: Stop, client: Terminal, before: int) -> None
         client.say(f'to go on:  harness resume {session.id} "what is to be mended"', "bold")
     for view in session.workflow.waiting():
         client.say(f"once it is there:  harness deliver {session.id} {shlex.quote(view.token)} RESULT", "bold")
+    if session.workflow.waiting():
+        client.say(f"and then:  harness resume {session.id}    (with a prompt, it goes on without the result)")
 
 
 def _stop_on_signals(session: Session) -> None:

@@ -25,7 +25,7 @@ from reference_harness.records import (
     Started,
 )
 from reference_harness.verifiers import JOURNAL
-from reference_harness.work_records import LimitNear, Verified
+from reference_harness.work_records import GivenUp, LimitNear, Verified
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -130,6 +130,8 @@ def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - 
                 f"• {amount(limit, used).removesuffix(f' {limit}')} of {amount(limit, allowed)} are used up",
                 "yellow",
             )
+        case GivenUp(token=token, because=because):
+            return f"• nobody waits any more for what comes under {visible(token)}: {because}", "yellow"
         case LimitReached(limit=limit, allowed=allowed):
             return f"• the limit of {amount(limit, allowed)} is reached", "yellow"
         case Verified(verifier=verifier, passed=passed) if verifier != JOURNAL or not passed:

@@ -48,8 +48,18 @@ class ChainedStore(ABC):
         """Ids of the sessions that have any record."""
 
     @abstractmethod
-    def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
+    def _find(
+        self, session: str | None, kinds: Sequence[str], after: int | None = None
+    ) -> Iterable[tuple[str, int, float, bytes]]:
         """Records as (session, seq, at, body), filtered."""
+
+    @abstractmethod
+    def last(self, session: str) -> int:
+        """The number of the session's last record; 0 if there is none."""
+
+    @abstractmethod
+    def sought(self) -> Mapping[str, int]:
+        """The number of the last record that is looked for over all sessions, by session."""
 
     @abstractmethod
     def set_aside(self, session: str, after: int) -> int:
@@ -131,11 +141,19 @@ class ChainedStore(ABC):
 
     def scan(self, session: str | None, kinds: Sequence[str]) -> Iterator[tuple[str, Entry]]:
         """A plain filter over the table."""
-        for owner, seq, at, body in self._find(session, kinds):
-            try:
-                yield owner, Entry(seq, at, decode(body))
-            except (msgspec.MsgspecError, TypeError) as bad:
-                raise StoreFault(f"session {owner} has an unreadable record {seq}: {bad}") from bad
+        return map(_decoded, self._find(session, kinds))
+
+    def tail(self, session: str, kind: str, after: int) -> Iterator[Entry]:
+        """The records of this kind behind the number `after`."""
+        return (entry for _, entry in map(_decoded, self._find(session, [kind], after)))
+
+
+def _decoded(row: tuple[str, int, float, bytes]) -> tuple[str, Entry]:
+    owner, seq, at, body = row
+    try:
+        return owner, Entry(seq, at, decode(body))
+    except (msgspec.MsgspecError, TypeError) as bad:
+        raise StoreFault(f"session {owner} has an unreadable record {seq}: {bad}") from bad
 
 
 class _Held:

@@ -36,7 +36,8 @@ CREATE TABLE reference_harness.lease (
     session text PRIMARY KEY, epoch bigint NOT NULL, holder integer, since timestamptz, until timestamptz NOT NULL
 )
 """
-_SOUGHT = f"CREATE INDEX sought ON reference_harness.journal (kind) WHERE {SOUGHT}"
+_SOUGHT = f"CREATE INDEX sought ON reference_harness.journal (session, seq) WHERE {SOUGHT}"
+_NOT_SOUGHT = "DROP INDEX IF EXISTS reference_harness.sought"
 # format -> what leads to the next one; the first format of PostgreSQL has the number that SQLite had reached
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     0: (
@@ -46,9 +47,10 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "CREATE TABLE reference_harness.damaged (LIKE reference_harness.journal)",
         _SOUGHT,
     ),
-    2: (_SOUGHT,),
+    2: (_NOT_SOUGHT, _SOUGHT),
+    3: (_NOT_SOUGHT, _SOUGHT),
 }
-_AFTER = {0: STORE_FORMAT, 2: 3}
+_AFTER = dict.fromkeys(MIGRATIONS, STORE_FORMAT)
 _OURS = "SELECT pg_backend_pid(), backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _TAKE = f"""
 INSERT INTO reference_harness.lease AS l (session, epoch, holder, since, until)
@@ -82,6 +84,7 @@ RETURNING session
 _FIND = """
 SELECT session, seq, at, body FROM reference_harness.journal
 WHERE (%(session)s::text IS NULL OR session = %(session)s) AND (%(kinds)s::text[] = '{}' OR kind = ANY(%(kinds)s))
+  AND (%(after)s::integer IS NULL OR seq > %(after)s)
 ORDER BY """
 # From one session to the next one along the key: nothing else is read.
 _IDS = """
@@ -91,6 +94,16 @@ WITH RECURSIVE hop (id) AS (
     SELECT (SELECT min(session) FROM reference_harness.journal WHERE session > hop.id) FROM hop WHERE hop.id IS NOT NULL
 ) SELECT id FROM hop WHERE id IS NOT NULL
 """
+# The same along the index of what is looked for over all sessions, with the last place of each.
+_LASTS = f"""
+WITH RECURSIVE hop (id) AS (
+    SELECT min(session) FROM reference_harness.journal WHERE {SOUGHT}
+    UNION ALL
+    SELECT (SELECT min(session) FROM reference_harness.journal WHERE {SOUGHT} AND session > hop.id)
+    FROM hop WHERE hop.id IS NOT NULL
+) SELECT id, (SELECT max(seq) FROM reference_harness.journal WHERE {SOUGHT} AND session = id)
+FROM hop WHERE id IS NOT NULL
+"""  # noqa: S608 - a constant
 _SET_ASIDE = """
 WITH moved AS (
     DELETE FROM reference_harness.journal WHERE session = %s AND NOT seq BETWEEN 1 AND %s RETURNING *
@@ -238,10 +251,22 @@ class PostgresStore(ChainedStore):
     def _ids(self) -> set[str]:
         return {row[0] for row in self.run("the journal cannot be read", _IDS)}
 
-    def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
-        order = "seq" if session else "at, session, seq"
-        query = _FIND + order
-        yield from self.run("the journal cannot be read", query, {"session": session, "kinds": list(kinds)}).fetchall()
+    def last(self, session: str) -> int:
+        """The number of the last record."""
+        query = "SELECT max(seq) FROM reference_harness.journal WHERE session = %s"
+        found = self.run("the journal cannot be read", query, (session,)).fetchone()
+        return int(found[0] or 0) if found else 0
+
+    def sought(self) -> Mapping[str, int]:
+        """The last numbers of what is looked for, along its index: no record is read."""
+        return dict(self.run("the journal cannot be read", _LASTS).fetchall())
+
+    def _find(
+        self, session: str | None, kinds: Sequence[str], after: int | None = None
+    ) -> Iterable[tuple[str, int, float, bytes]]:
+        query = _FIND + ("seq" if session else "at, session, seq")
+        values = {"session": session, "kinds": list(kinds), "after": after}
+        yield from self.run("the journal cannot be read", query, values).fetchall()
 
     def close(self) -> None:
         """Close the connections; leases end with them."""

@@ -10,10 +10,11 @@ from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.records import Entry
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{8,64}")
-STORE_FORMAT = 3  # of the tables; the number of the records' format stands in `Opened`
+STORE_FORMAT = 4  # of the tables; the number of the records' format stands in `Opened`
 
 # What others look for over all sessions again and again has an index: a coordinator, for what its workers ask.
-SOUGHT = "kind IN ('referred')"
+SOUGHT_KIND = "referred"
+SOUGHT = f"kind IN ('{SOUGHT_KIND}')"
 
 Row = tuple[int, float, str, bytes, bytes]  # seq, at, kind, body, chain: a record as it is kept
 
@@ -66,14 +67,33 @@ class LookupStore(Protocol):
         """Whether there is a record of this session."""
 
 
+@runtime_checkable
+class TailStore(Protocol):
+    """A store that is read on from where one stopped, at the price of what is new."""
+
+    def last(self, session: str) -> int:
+        """The number of the session's last record; 0 if there is none."""
+
+    def tail(self, session: str, kind: str, after: int) -> Iterable[Entry]:
+        """The session's records of this kind with a number above `after`, in order."""
+
+    def sought(self) -> Mapping[str, int]:
+        """The number of the last record that is looked for over all sessions, for each session that has one."""
+
+
 def has(store: Store, session: str) -> bool:
     """Whether the store has a session."""
     return store.has(session) if isinstance(store, LookupStore) else session in store.sessions()
 
 
+def is_id(session: object) -> bool:
+    """Whether it is an id of ours."""
+    return isinstance(session, str) and _SESSION_ID.fullmatch(session) is not None
+
+
 def check_id(session: str) -> str:
     """The id, if it is one of ours. Raises UsageFault: ids become file names."""
-    if not _SESSION_ID.fullmatch(session):
+    if not is_id(session):
         raise UsageFault("no session has this id: ids are 8 to 64 lower-case letters, digits and hyphens")
     return session
 

@@ -2,7 +2,8 @@
 
 The damaged file is copied first and only the copy is read, so that nothing here can make it worse. A file that was cut
 short is read as far as it goes; one whose first page is damaged gets the first page of a new journal, since the tables
-of all journals lie alike. The hash chain tells what is good, so no guess can slip in.
+of all journals lie alike. Where SQLite gets no further, the pages are read one by one (`pages`). The hash chain tells
+what is good, so no guess can slip in; what can be read and stands behind a loss is put aside, unchecked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.chain import examine
-from reference_harness.stores.protocol import Row
+from reference_harness.stores.pages import Pages
+from reference_harness.stores.protocol import Row, is_id
 from reference_harness.stores.recovery import Recovery, lost, rescue
 from reference_harness.stores.sqlite import IDS, FileLease, SQLiteStore, format_of
 
@@ -28,11 +30,15 @@ _PARTS = ("journal.db", "journal.db-wal")
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What came of it: the sessions that lost records, how many sessions there are, and where the old file is."""
+    """What came of it: the sessions that lost records, how many sessions there are, and where the old file is.
+
+    aside: how many records that stand behind a loss are in the table `damaged` of the new file.
+    """
 
     losses: Sequence[Recovery]
     sessions: int
     kept: Path
+    aside: int
 
 
 class Wreck:
@@ -48,21 +54,35 @@ class Wreck:
             patched = copy.with_name("patched.db")
             _with_a_new_first_page(copy, patched)
             self._db = _read_only(patched)
+        self._pages = Pages(copy)
 
     def sessions(self) -> list[str]:
         """Every session that the table or a lock file names."""
         found = {path.stem for path in self._locks.glob("*.lock")}
         with suppress(sqlite3.Error):
             found.update(row[0] for row in self._db.execute(IDS))
-        return sorted(found)
+        return sorted(id_ for id_ in found.union(self._pages.sessions()) if is_id(id_))
 
     def rows(self, session: str) -> Iterator[Row]:
-        """The records as they are kept, up to the damage, which is then raised."""
+        """The records as they are kept, as far as they can be had; then the damage is raised, if there is any."""
+        selected, fault = self._selected(session)
+        found = max(selected, list(self._pages.rows(session)), key=lambda rows: len(examine(session, rows).entries))
+        yield from found
+        if fault or len(found) < self._pages.last(session):
+            raise fault or StoreFault(f"record {len(found) + 1} of session {session} is in no place of the file")
+
+    def _selected(self, session: str) -> tuple[list[Row], StoreFault | None]:
+        found: list[Row] = []
         try:
             query = "SELECT seq, at, kind, body, chain FROM journal WHERE session = ? ORDER BY seq"
-            yield from self._db.execute(query, (session,))
+            found.extend(self._db.execute(query, (session,)))
         except sqlite3.Error as broken:
-            raise StoreFault(f"the file is damaged here: {broken}") from broken
+            return found, StoreFault(f"the file is damaged here: {broken}")
+        return found, None
+
+    def behind(self, session: str, kept: int) -> list[Row]:
+        """What can be read behind the good beginning."""
+        return self._pages.behind(session, kept)
 
     def close(self) -> None:
         """Let go of the copy."""
@@ -87,22 +107,23 @@ def rebuild(folder: Path) -> Rebuilt:
         made = _scratch(folder, stack)
         kept.mkdir(mode=0o700)
         try:
-            losses, sessions = _filled(_wreck(folder, kept, stack), made, folder)
+            losses, sessions, aside = _filled(_wreck(folder, kept, stack), made, folder)
         except BaseException:
             shutil.rmtree(kept, ignore_errors=True)
             raise
         _replace(folder, made)
-    return Rebuilt(losses, sessions, kept)
+    return Rebuilt(losses, sessions, kept, aside)
 
 
-def _filled(wreck: Wreck, made: Path, folder: Path) -> tuple[list[Recovery], int]:
+def _filled(wreck: Wreck, made: Path, folder: Path) -> tuple[list[Recovery], int, int]:
     new = SQLiteStore(made)
     try:
         losses, sessions = rescue(wreck, new), len(new.sessions())
+        aside = sum(new.put_aside(one.origin, wreck.behind(one.origin, one.kept)) for one in losses)
     finally:
         new.close()
     _refuse_nothing(sessions, folder)
-    return losses, sessions
+    return losses, sessions, aside
 
 
 def _refuse_nothing(good: int, folder: Path) -> None:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.base import ChainedStore
@@ -25,6 +26,7 @@ CREATE TABLE journal (
     body BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (session, seq)
 ) WITHOUT ROWID
 """
+_DAMAGED = "CREATE TABLE IF NOT EXISTS damaged (session, seq, at, kind, body, chain)"
 _OPENED = "CREATE INDEX opened ON journal (at) WHERE seq = 1"
 _SOUGHT = f"CREATE INDEX sought ON journal (kind) WHERE {SOUGHT}"
 RECOVER = "restore it from a copy, or run  harness recover"
@@ -35,13 +37,24 @@ WITH RECURSIVE hop (id) AS (
     UNION ALL SELECT (SELECT min(session) FROM journal WHERE session > hop.id) FROM hop WHERE hop.id IS NOT NULL
 ) SELECT id FROM hop WHERE id IS NOT NULL
 """
+# The same along the index of what is looked for over all sessions, with the last place of each.
+_LASTS = f"""
+WITH RECURSIVE hop (id) AS (
+    SELECT min(session) FROM journal INDEXED BY sought WHERE {SOUGHT}
+    UNION ALL
+    SELECT (SELECT min(session) FROM journal INDEXED BY sought WHERE {SOUGHT} AND session > hop.id)
+    FROM hop WHERE hop.id IS NOT NULL
+) SELECT id, (SELECT max(seq) FROM journal INDEXED BY sought WHERE {SOUGHT} AND session = id)
+FROM hop WHERE id IS NOT NULL
+"""  # noqa: S608 - a constant
 # format -> what leads to the next one, each in the transaction that also raises the number
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     0: (_SCHEMA, _OPENED, _SOUGHT),
     1: (_OPENED,),
     2: (_SOUGHT,),
+    3: (),  # another index in PostgreSQL
 }
-_AFTER = {0: STORE_FORMAT, 1: 2, 2: 3}
+_AFTER = {0: STORE_FORMAT, 1: 2, 2: 3, 3: 4}
 
 
 class FileLease:
@@ -175,7 +188,8 @@ class SQLiteStore(ChainedStore):
     def set_aside(self, session: str, after: int) -> int:
         """Move the records after this seq to the table `damaged`."""
         try:
-            self._db.execute("CREATE TABLE IF NOT EXISTS damaged (session, seq, at, kind, body, chain)")
+            self._db.execute("PRAGMA secure_delete=ON")  # what is moved is not to be found in its old place
+            self._db.execute(_DAMAGED)
             self._db.execute("BEGIN IMMEDIATE")
             query = "INSERT INTO damaged SELECT * FROM journal WHERE session = ? AND NOT seq BETWEEN 1 AND ?"
             moved = self._db.execute(query, (session, after)).rowcount
@@ -187,6 +201,18 @@ class SQLiteStore(ChainedStore):
             raise StoreFault(f"the damaged records cannot be moved: {broken}; nothing was changed") from broken
         return moved
 
+    def put_aside(self, session: str, rows: Sequence[Row]) -> int:
+        """Keep records that belong to no good chain in the table `damaged`. Returns how many."""
+        flat = [(session, *row) for row in rows]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(_DAMAGED)
+            self._db.executemany("INSERT INTO damaged VALUES (?, ?, ?, ?, ?, ?)", flat)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as broken:
+            raise StoreFault(f"what can still be read cannot be kept: {broken}; nothing was changed") from broken
+        return len(flat)
+
     def _begun(self) -> list[str]:
         with self._reading():
             return [row[0] for row in self._db.execute("SELECT session FROM journal WHERE seq = 1 ORDER BY at")]
@@ -195,10 +221,25 @@ class SQLiteStore(ChainedStore):
         with self._reading():
             return {row[0] for row in self._db.execute(IDS)}
 
-    def _find(self, session: str | None, kinds: Sequence[str]) -> Iterable[tuple[str, int, float, bytes]]:
-        where, values, order = ["1"], list[str](), "at, session, seq"
+    def last(self, session: str) -> int:
+        """The number of the last record."""
+        with self._reading():
+            found = self._db.execute("SELECT max(seq) FROM journal WHERE session = ?", (session,)).fetchone()
+        return int(found[0] or 0)
+
+    def sought(self) -> Mapping[str, int]:
+        """The last numbers of what is looked for, along its index: no record is read."""
+        with self._reading():
+            return dict(self._db.execute(_LASTS).fetchall())
+
+    def _find(
+        self, session: str | None, kinds: Sequence[str], after: int | None = None
+    ) -> Iterable[tuple[str, int, float, bytes]]:
+        where, values, order = ["1"], list[Any](), "at, session, seq"
         if session is not None:
             where, values, order = ["session = ?"], [session], "seq"
+        if after is not None:
+            where, values = [*where, "seq > ?"], [*values, after]
         if kinds:
             where.append(f"kind IN ({','.join('?' * len(kinds))})")
             values += kinds

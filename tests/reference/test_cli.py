@@ -176,14 +176,37 @@ def test_what_a_run_waits_for_is_handed_in_from_outside(tmp_path, scripted):
     model = scripted(reply(call("t1", "outside", nonce="ticket 1")), reply(text("It is there.")))
     ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path))
     assert (ran.returncode, "ticket 1' RESULT" in ran.stderr) == (5, True)
+    assert standing(tmp_path, model) == ("waiting", "harness deliver ID 'ticket 1' RESULT")
     wrong = harness(tmp_path, model, "deliver", "last", "ticket 2", "x")
     assert (wrong.returncode, "waits under ticket 1" in wrong.stderr) == (2, True)
     assert "harness resume" in harness(tmp_path, model, "deliver", "last", "ticket 1", stdin="a parcel").stdout
+    assert standing(tmp_path, model) == ("its result has come", "harness resume ID")
+    assert "harness resume ID" in harness(tmp_path, model, "sessions").stdout
     used = harness(tmp_path, model, "deliver", "last", "ticket 1", "twice")
     assert (used.returncode, "had come before" in used.stderr) == (2, True)
     on = harness(tmp_path, model, "resume", "last")
     assert (on.returncode, on.stdout, len(model.requests)) == (0, "It is there.\n", 2)
     assert "a parcel" in str(model.requests[1])
+    assert standing(tmp_path, model) == ("end turn", "")
+
+
+def standing(tmp_path, model):
+    """State and next command of the one session, as they are listed."""
+    (row,) = json_of(harness(tmp_path, model, "sessions", "--json"))
+    return row["state"], row["next"].replace(row["session"], "ID")
+
+
+def test_a_prompt_that_goes_on_without_a_result_says_so(tmp_path, scripted):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("Without it.")))
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path))
+    assert "with a prompt, it goes on without the result" in ran.stderr
+    on = harness(tmp_path, model, "resume", "last", "never mind")
+    assert (on.returncode, on.stdout) == (0, "Without it.\n")
+    assert "nobody waits any more for what comes under ticket-1: the user went on with a new prompt" in on.stderr
+    late = harness(tmp_path, model, "deliver", "last", "ticket-1", "late")
+    assert (late.returncode, "harness log --kind wait" in late.stderr) == (2, True)
+    kinds = [line["kind"] for line in json_of(harness(tmp_path, model, "log", "--kind", "wait", "--json"))]
+    assert kinds == ["waiting", "givenup"]
 
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):

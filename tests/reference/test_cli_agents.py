@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from scripted import call, reply, text
-from test_cli import json_of, source
+from test_cli import json_of, mcp
 from test_faces import harness
 
 
 def test_what_a_sessions_agents_did_is_found_with_it(tmp_path, scripted):
     model = scripted(reply(call("k1", "agent", type="explore", prompt="look around")), reply(text("Done.")))
     model.agents = {"You find out how things are": [reply(call("t1", "look", nonce="a")), reply(text("A file."))]}
-    ran = harness(tmp_path, model, "run", "go", "--mcp", source(tmp_path))
+    ran = harness(tmp_path, model, "run", "go", *mcp(tmp_path))
     assert "  main/explore-1 • look runs (t1)\n  main/explore-1   done: look done\n" in ran.stderr, "as it works"
     (own,) = json_of(harness(tmp_path, model, "sessions", "--json"))
     both = json_of(harness(tmp_path, model, "sessions", "--children", "--json"))

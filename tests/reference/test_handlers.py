@@ -19,7 +19,8 @@ from working import opened, records, sound
 
 from reference_harness import Answer, Harness, UsageFault, audit
 from reference_harness.handlers import Coordinator
-from reference_harness.stores import Store
+from reference_harness.records import Call, Entry, Opened, Referred, decode
+from reference_harness.stores import Store, base
 
 WORKER, LEAD = (Path(__file__).with_name(name) for name in ("worker.py", "lead.py"))
 
@@ -245,6 +246,30 @@ def test_no_answer_and_an_answer_about_other_arguments_allow_nothing(
 
     run(story())
     assert tools.journal == []
+
+
+@pytest.mark.parametrize("history", [0, 300])
+def test_a_question_reads_no_more_after_a_long_history(history, tmp_path, house, scripted, run, monkeypatch):
+    """Rows, not time: each question and each ruling are read once, by each side."""
+    model = scripted(reply(call("t1", "wipe", nonce="x"), call("t2", "wipe", nonce="y")), reply(text("done")))
+    read = []
+
+    async def story():
+        harness = house(model)
+        with Coordinator(harness.store, ["one"], lambda *_: Answer("allow")) as lead:
+            for n in range(history):
+                asked = Referred(lead.id, "one", Call("c", "wipe", {}, "d"), "canary", "destructive", "r", 1)
+                harness.store.append(f"earlier-{n}", [Entry(1, 0.0, Opened("/", "m")), Entry(2, 0.0, asked)])
+            assert await lead.answer_open() == history
+            session, _ = await opened(harness, tmp_path, handler=f"coordinator:{lead.id}", worker="one")
+            monkeypatch.setattr(base, "decode", lambda body: read.append(body) or decode(body))
+            serving = asyncio.create_task(lead.serve())
+            assert (await session.prompt("go")).reason == "end_turn"
+            serving.cancel()
+        await harness.close()
+
+    run(story())
+    assert len(read) == 4
 
 
 def test_the_next_life_of_a_coordinator_goes_on_with_what_is_open(tmp_path, house, tools, scripted, run):

@@ -14,9 +14,10 @@ from places import ID, LEASE, Place, Writer, postgres_place, sqlite_place
 
 from reference_harness import Harness
 from reference_harness.errors import StoreFault, UsageFault
-from reference_harness.records import Entry, Opened, Prompted, Recovered
-from reference_harness.stores import SQLiteStore, Store, open_store, recover, rescue, trim, verify_chain
+from reference_harness.records import Call, Entry, Opened, Prompted, Recovered, Referred, decode
+from reference_harness.stores import SQLiteStore, Store, base, open_store, recover, rescue, trim, verify_chain
 from reference_harness.stores.protocol import STORE_FORMAT
+from reference_harness.stores.tail import Questions, Tail
 
 OTHER = "fedcba9876543210"
 
@@ -41,6 +42,13 @@ def filled(place: Place) -> Store:
     store.append(ID, [Entry(1, 1.0, Opened("/", "m"))])
     store.append(ID, prompts(2, "one\u2028two\x00", "\U0001f600"))
     return store
+
+
+class Plain:
+    """A store that can only be scanned."""
+
+    def __init__(self, store: Store) -> None:
+        self.scan, self.sessions = store.scan, store.sessions
 
 
 def taken_within(place: Place, seconds: float) -> Any:
@@ -96,17 +104,39 @@ class TestEveryStore:
         assert [(s, e.seq) for s, e in store.scan(OTHER, [])] == [(OTHER, 1), (OTHER, 2)]
         assert store.sessions() == [OTHER, ID]
 
-    def test_what_is_looked_for_over_all_sessions_has_an_index_also_in_a_store_of_the_format_before(self, place):
+    @pytest.mark.parametrize("former", [2, 3])
+    def test_what_is_looked_for_over_all_sessions_has_an_index_also_in_a_store_of_a_format_before(self, former, place):
         filled(place).close()
         number = "PRAGMA user_version" if place.kind == "sqlite" else "SELECT number FROM format"
-        older = "PRAGMA user_version = 2" if place.kind == "sqlite" else "UPDATE format SET number = 2"
-        for statement in ("DROP INDEX sought", older):
+        older = f"PRAGMA user_version = {former}" if place.kind == "sqlite" else f"UPDATE format SET number = {former}"  # noqa: S608 - a number
+        index = "CREATE INDEX sought ON journal (kind) WHERE kind IN ('referred')"  # as format 3 had it
+        for statement in ("DROP INDEX sought", *([index] if former == 3 else []), older):
             place.execute(statement)
         store = place.open()
         assert [(s, e.seq) for s, e in store.scan(None, ["prompted"])] == [(ID, 2), (ID, 3)]
         assert place.execute(number) == [(STORE_FORMAT,)]
+        assert store.sought() == {}
         place.execute("DROP INDEX sought")
         assert verify_chain(store, ID).whole
+
+    def test_a_reader_goes_on_where_it_stopped(self, place, monkeypatch):
+        store, call = filled(place), Call("c", "wipe", {}, "d")
+        store.append(
+            OTHER, [Entry(1, 0.5, Opened("/o", "m")), Entry(2, 0.5, Referred("l", "w", call, "s", "r", "u", 1))]
+        )
+        tail, questions = Tail(store, ID, "prompted"), Questions(store)
+        assert (tail.look(), [(s, e.seq) for s, e in questions.look()]) == ([], [(OTHER, 2)])
+        read = []
+        monkeypatch.setattr(base, "decode", lambda body: read.append(body) or decode(body))
+        store.append(ID, [*prompts(4, "new", "newer"), Entry(6, 1.0, Referred("l", "w", call, "s", "r", "u", 1))])
+        assert ([e.seq for e in tail.look()], tail.look()) == ([4, 5], [])
+        assert ([(s, e.seq) for s, e in questions.look()], questions.look()) == ([(ID, 6)], [])
+        assert len(read) == 3, "nothing is read twice"
+        assert store.sought() == {ID: 6, OTHER: 2}
+        assert (store.last(ID), store.last("f" * 32)) == (6, 0)
+        plain = Plain(store)
+        assert [e.seq for e in Tail(plain, "f" * 32, "prompted").look()] == []
+        assert [(s, e.seq) for s, e in Questions(plain).look()] == [(OTHER, 2), (ID, 6)], "by any store"
 
     @pytest.mark.parametrize("how", DAMAGE)
     def test_an_edited_dropped_or_moved_record_is_found(self, how, place):

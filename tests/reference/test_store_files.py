@@ -19,7 +19,7 @@ from make import replayed
 
 from reference_harness.errors import HarnessFault, StoreFault, UsageFault
 from reference_harness.records import Entry, Opened, Prompted
-from reference_harness.stores import SQLiteStore, rescue, verify_chain
+from reference_harness.stores import SQLiteStore, rescue, trim, verify_chain
 from reference_harness.stores.protocol import STORE_FORMAT
 from reference_harness.stores.rebuild import rebuild, survey
 
@@ -151,6 +151,7 @@ WRECKS = {
     "the header": (lambda path: overwrite(path, 0, b"\0" * 4096), [19] * 5),
     "the first page": (lambda path: path.write_bytes(path.read_bytes()[:100] + b"\xff" * 3996 + path.read_bytes()[4096:]), [19] * 5),
     "the index": (lambda path: overwrite(path, 2, b"\xff" * 4096), [19] * 5),
+    "the root": (lambda path: overwrite(path, 1, b"\xff" * 4096), None),
     "a page": (lambda path: overwrite(path, 9, b"\xff" * 4096), None),
     "a record": (lambda path: execute(path, "UPDATE journal SET at = 7 WHERE session = 'session-2' AND seq = 9"),
                  [19, 19, 9, 19, 19]),
@@ -187,6 +188,47 @@ def test_a_damaged_journal_is_written_anew_and_the_old_one_kept(how, tmp_path):
     assert {one.session for one in made.losses} == {one.session for one in found if one.because}
     for left in tmp_path.rglob("*"):
         assert left.stat().st_mode & 0o077 == 0, left
+
+
+def test_of_a_file_with_any_damaged_page_every_record_in_a_whole_page_is_had(tmp_path):
+    """Leaves, inner pages, the root, an index, a part of a long record: each damaged in turn."""
+    store = SQLiteStore(tmp_path)
+    for n in range(5):
+        long = [Entry(20, 20.0, Prompted("y" * 9000))]
+        few = [Entry(seq, float(seq), Prompted("x" * 600)) for seq in range(2, 20)]
+        store.append(f"session-{n}", [Entry(1, n + 0.5, Opened("/", "m")), *few, *long])
+    store.close()
+    path = tmp_path / "journal.db"
+    good, seen = path.read_bytes(), set()
+    for at in range(0, len(good), 4096):
+        damaged = good[:at] + b"\xff" * 4096 + good[at + 4096 :]
+        path.write_bytes(damaged)
+        made = rebuild(tmp_path)
+        assert (made.kept / "journal.db").read_bytes() == damaged
+        shutil.rmtree(made.kept)
+        store = SQLiteStore(tmp_path)
+        reports = {id_: verify_chain(store, id_) for id_ in store.sessions()}
+        store.close()
+        assert all(report.whole for report in reports.values())
+        lost = {one.session: one for one in made.losses}
+        kept = sum(lost[id_].kept if id_ in lost else report.records for id_, report in reports.items())
+        kind, cells = good[at], int.from_bytes(good[at + 3 : at + 5], "big")
+        seen.add(kind)
+        # a page of another kind holds no record of the journal, or the rest of one
+        assert 100 - (kept + made.aside) <= (cells if kind in (2, 10) else 1), f"page {at // 4096}"
+        assert {id_ for id_, report in reports.items() if report.records < 20} <= lost.keys(), "a loss is told"
+    assert seen >= {2, 10, 0}
+
+
+def test_what_was_put_aside_before_does_not_come_back(tmp_path):
+    path = five(tmp_path)
+    execute(path, "UPDATE journal SET at = 7 WHERE session = 'session-2' AND seq = 9")
+    store = SQLiteStore(tmp_path)
+    assert trim(store, "session-2", consent=True).lost == 11
+    store.close()
+    assert [one for one in survey(tmp_path) if one.because] == []
+    overwrite(path, 2, b"\xff" * 4096)
+    assert rebuild(tmp_path).losses == []
 
 
 def test_nothing_is_written_anew_while_a_session_is_open_or_where_nothing_can_be_read(tmp_path):

@@ -131,6 +131,28 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
     assert "mystery" not in (tmp_path / "journal").read_text()
 
 
+def test_a_chat_says_what_it_waits_for_and_that_a_prompt_goes_on_without_it(tmp_path, scripted):
+    waits = [reply(call(f"t{n}", "outside", nonce=f"ticket-{n}")) for n in (1, 2)]
+    model = scripted(waits[0], reply(text("Without it.")), waits[1], reply(text("With it.")))
+    screen = Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False)
+    try:
+        screen.see("twice leaves")
+        screen.type("go\r")
+        screen.see("/result ticket-1 TEXT   and then   /continue")
+        screen.see("goes on without it")
+        screen.type("never mind\r")
+        screen.see("nobody waits any more for what comes under ticket-1: the user went on with a new prompt")
+        screen.see("Without it.")
+        screen.type("again\r")
+        screen.see("goes on without it")
+        screen.type("/result ticket-2 a parcel\r")
+        screen.see("/continue goes on")
+        screen.type("/continue\r")
+        screen.see("With it.")
+    finally:
+        screen.close()
+
+
 def test_an_answer_holds_once_for_the_session_or_for_always_as_it_was_shown(tmp_path, scripted):
     """Two programs one after the other: the rule that was saved is the one that was on the screen, and can go again."""
     calls = [part for n in range(6) for part in (reply(call(f"t{n}", "wipe", nonce=str(n))), reply(text(f"done {n}.")))]

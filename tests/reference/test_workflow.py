@@ -15,10 +15,11 @@ from scripted import call, reply, text
 from test_folds import lived
 from working import opened, records, sound
 
-from reference_harness import Harness, UsageFault
+from reference_harness import Ended, Harness, UsageFault
 from reference_harness.records import Asked, Closed, Decided, Decision, Entry, Finished, Resumed, Started
 from reference_harness.verification import verify
-from reference_harness.work_records import Waiting
+from reference_harness.words import STOPPED, WENT_ON
+from reference_harness.work_records import GivenUp, Waiting
 from reference_harness.workflow import DONE, EXECUTING, GRAPH, STATES, Workflow
 
 
@@ -226,13 +227,16 @@ def test_who_goes_on_without_it_is_told_and_a_late_result_is_refused(house, tmp_
         session, _ = await opened(harness, tmp_path)
         await session.prompt("go")
         assert (await session.prompt("never mind")).reason == "end_turn"
-        with pytest.raises(UsageFault, match="given up"):
+        assert records(harness, session.id, "givenup") == [GivenUp("t1", "ticket-1", WENT_ON)]
+        with pytest.raises(UsageFault, match="nobody waits any more"):
             session.external("ticket-1", "late")
         await harness.close()
         assert sound(harness)
 
     run(story())
-    assert results(model.requests[1])["t1"].startswith("no result yet")
+    told = results(model.requests[1])["t1"]
+    assert told.startswith("no result yet")
+    assert WENT_ON in told
     assert not model.illegal
 
 
@@ -252,6 +256,75 @@ def test_it_comes_while_the_rest_of_the_batch_runs(house, tmp_path, tools, scrip
         assert sound(harness)
 
     run(story())
+
+
+def test_a_cancel_gives_up_what_a_session_waits_for_and_ends_as_one_turn(house, tmp_path, scripted, run):
+    model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("not this")))
+
+    async def story():
+        harness = house(model)
+        session, person = await opened(harness, tmp_path)
+        await session.prompt("go")
+        await session.cancel()
+        assert [event.reason for event in person.shown if isinstance(event, Ended)] == ["waiting", "cancelled"]
+        assert [one.because for one in records(harness, session.id, "givenup")] == [STOPPED]
+        assert not session.workflow.open_calls()
+        assert not (await session.proceed()).continued
+        await session.cancel()
+        assert len(records(harness, session.id, "turnended")) == 2, "there is nothing more to cancel"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    assert len(model.requests) == 1
+
+
+def test_an_acp_client_is_told_of_the_wait_and_of_its_end(tmp_path, tools, scripted, run):
+    waits = [reply(call(f"t{n}", "outside", nonce=f"ticket-{n}")) for n in (1, 2)]
+    model = scripted(waits[0], reply(text("without")), waits[1], reply(text("not this")))
+
+    async def story():
+        async with Life(tmp_path, model, allow) as life:
+            session = await life.open(tools, tmp_path)
+
+            def told(id_):
+                mine = [u for u in life.recorder.updates if getattr(u, "tool_call_id", "") == id_ and u.content]
+                return [(update.status, update.content[0].content.text) for update in mine]
+
+            assert (await life.say(session, "go")).stop_reason == "end_turn"
+            assert [status for status, words in told("t1") if "under ticket-1" in words] == ["in_progress"]
+            await life.say(session, "never mind")
+            assert [status for status, words in told("t1") if WENT_ON in words] == ["failed"]
+            await life.say(session, "again")
+            await life.agent.cancel(session_id=session)
+            async with asyncio.timeout(10):
+                while not any(STOPPED in words for _, words in told("t2")):
+                    await asyncio.sleep(0.01)
+            assert not (await life.ext("session/continue", sessionId=session))["continued"]
+
+    run(story())
+    assert len(model.requests) == 3
+
+
+def test_what_waits_outside_is_neither_lost_nor_told_as_never_begun_by_a_limit(house, tmp_path, scripted, run):
+    both = (call("t1", "outside", nonce="ticket-1"), call("t2", "look", nonce="b"))
+    model = scripted(reply(*both), reply(text("done")))
+
+    async def story():
+        harness = house(model)
+        session, _ = await opened(harness, tmp_path, limits={"calls": 1})
+        stop = await session.prompt("go")
+        assert (stop.limit, session.workflow.calls["t1"].state) == ("calls", "waiting")
+        session.add_limits({"calls": 5})
+        assert (await session.proceed()).reason == "waiting"
+        assert session.external("ticket-1", "the parcel is there")
+        assert (await session.proceed()).reason == "end_turn"
+        await harness.close()
+        assert sound(harness)
+
+    run(story())
+    told = results(model.requests[1])
+    assert (told["t1"], told["t2"].startswith("not run: the limit")) == ("the parcel is there", True)
 
 
 @pytest.mark.parametrize("where", ["asking", "tool", "model", "summary", "verifier"])
