@@ -103,6 +103,15 @@ def _mark(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def stamp(path: str) -> tuple[int, int, int] | None:
+    """What is another as soon as a file is; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as above
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def expand(pattern: str, cwd: str) -> list[str] | None:
     """The files that a shell's glob names now, resolved; None if they are too many to follow."""
     if pattern.startswith("~/"):

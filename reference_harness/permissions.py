@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from reference_harness.ground import Book, Ground, said
 from reference_harness.modes import Weight, asks_outside, lets_through, refuses
+from reference_harness.paths import stamp
 from reference_harness.places import OUTSIDE, judge_place, other_words, paths_of, weigh_places
 from reference_harness.pool import matches
 from reference_harness.records import Call, Config, Decision
@@ -231,6 +232,12 @@ def refusals(tool: ToolInfo, ruling: Ruling) -> str:
     if is_shell(tool) and ruling.grant:
         return ruling.grant.replace('{decision = "allow"', '{decision = "deny"')
     return Rule(decision="deny", tool=tool.name).text
+
+
+def written(tool: ToolInfo, ruling: Ruling) -> tuple[object, ...]:
+    """What the files that a file tool would write are now; a person is shown the difference to just that."""
+    writes = tool.source.tier == "builtin" and tool.risk != READ_ONLY and not is_shell(tool)
+    return tuple(map(stamp, ruling.places)) if writes else ()
 
 
 def still_holds(call: Call, ruling: Ruling, now: Ruling) -> str:

@@ -42,7 +42,7 @@ import msgspec
 
 from reference_harness.errors import UsageFault
 from reference_harness.modes import DEFAULT, MODES
-from reference_harness.paths import config_file
+from reference_harness.paths import config_file, stamp
 from reference_harness.pool import matches
 from reference_harness.prices import Own, given
 from reference_harness.registry import ToolInfo
@@ -130,21 +130,13 @@ class PolicyFile:
     def now(self) -> Policy:
         """The policy in force. Raises UsageFault."""
         self._where = self._where or str(self._path or config_file())
-        stamp = _stamp(self._where)
-        if self._read is None or self._read[0] != stamp:
+        now = stamp(self._where)
+        if self._read is None or self._read[0] != now:
             policy = load(self._path)
             if self._read and self._read[1].source and not policy.source:
                 raise UsageFault(f"the policy {self._read[1].source} is gone: put it back, or start anew without it")
-            self._read = stamp, policy
+            self._read = now, policy
         return self._read[1]
-
-
-def _stamp(where: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(where)  # noqa: PTH116 - before each call
-    except OSError:  # reading it says what is wrong
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @lru_cache(maxsize=32)

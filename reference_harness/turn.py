@@ -24,6 +24,7 @@ from reference_harness.permissions import (
     judge,
     refusals,
     still_holds,
+    written,
 )
 from reference_harness.pieces import Pieces
 from reference_harness.pool import refusal
@@ -142,16 +143,17 @@ class Turn:
         tool = session.pool.tools[call.tool]
         ruling = self._ruling(view, tool)
         if ruling.verdict is Verdict.ASK:
-            grant = ruling.grant
+            grant, before = ruling.grant, written(tool, ruling)
             question = Question(
                 call, tool.source.name, tool.risk, ruling.rule, bool(grant), view.asked > 0, grant,
                 await sandbox.confines(tool, session.settings.policy.sandbox), refusals=refusals(tool, ruling),
             )  # fmt: skip
             answer = await self._ask(question)
-            if answer.verdict == "allow" and (
-                changed := still_holds(call, ruling, judge(tool, call, session.ground(view)))
-            ):
-                answer = Answer("deny", who="policy", because=changed)
+            if answer.verdict == "allow":
+                changed = still_holds(call, ruling, judge(tool, call, session.ground(view)))
+                if not changed and written(tool, ruling) != before:
+                    changed = "the file changed while the question was open: read it again"
+                answer = Answer("deny", who="policy", because=changed) if changed else answer
             decision = answered(call, tool, ruling, answer, session.agent)
         else:
             decision = automatic(call, ruling, session.agent)

@@ -273,3 +273,29 @@ def test_the_list_of_steps_is_the_last_that_was_set_also_in_the_next_life(bench,
 
     run(story())
     assert "more than one" in run(bench.told("todo", items=[{"step": "a", "state": "doing"}] * 2))
+
+
+def test_a_file_that_changed_while_a_person_looked_at_the_difference_is_not_overwritten(bench, run):
+    place = bench.folder / "a.txt"
+    place.write_text("as it was shown")
+
+    async def story():
+        session, person, harness = await bench.session([("write", {"path": "a.txt", "content": "mine"})], "Well.",
+                                                       [("write", {"path": "a.txt", "content": "mine"})], "Done.")  # fmt: skip
+        answer = person.ask
+
+        async def slow(question):
+            place.write_text("what another program wrote meanwhile")
+            return await answer(question)
+
+        person.ask = slow
+        await session.prompt("go")
+        assert place.read_text() == "what another program wrote meanwhile"
+        (view,) = session.workflow.calls.values()
+        assert view.state == "refused" and "changed while the question was open" in view.text
+        person.ask = answer
+        await session.prompt("again")
+        assert place.read_text() == "mine"
+        await harness.close()
+
+    run(story())
