@@ -315,9 +315,7 @@ class Turn:
         if not stop or self.session.workflow.batch or stop == "pause_turn":
             return None
         if stop in ("max_tokens", "model_context_window_exceeded"):
-            if (
-                self._room < self.session.settings.max_output
-            ):  # what cut the reply is the limit that left no more room for it
+            if self._room < self.session.settings.max_output:  # it was cut by the limit that left no more room
                 self.session.allow_request(self._size())
             longest = f"; `max_output` under [session] is {self._room:,} tokens" if stop == "max_tokens" else ""
             return Stop("max_tokens", note=f"the model stopped: {stop}{longest}")
