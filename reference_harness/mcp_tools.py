@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reference_harness import errlog
 from reference_harness.reaching import reason, unusable
 from reference_harness.registry import Source
 from reference_harness.tools import ToolAnswer, bounded
@@ -212,7 +212,8 @@ class Connection:
             command=self.server.command, args=list(self.server.args), env=dict(self.server.env),
             cwd=self._cwd or None, encoding_error_handler="replace",
         )  # fmt: skip
-        return await stack.enter_async_context(stdio_client(parameters, errlog=sys.stderr))
+        said = await stack.enter_async_context(errlog.told(self.name))
+        return await stack.enter_async_context(stdio_client(parameters, errlog=said))
 
     def _http(self) -> Any:
         from mcp.client.streamable_http import streamable_http_client

@@ -20,12 +20,12 @@ from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
-from reference_harness.faces.output import visible
 from reference_harness.faces.stdio import streams
 from reference_harness.fingerprint import looser_since
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
+from reference_harness.printable import visible
 from reference_harness.session import Session
 
 

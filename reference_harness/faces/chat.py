@@ -15,10 +15,10 @@ from reference_harness.events import Stop
 from reference_harness.faces.commands_work import on_end, opened
 from reference_harness.faces.keyboard import Keyboard, best
 from reference_harness.faces.options import LIMITS, spelled
-from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.terminal import Terminal, budget_line, outcome
 from reference_harness.harness import Harness
 from reference_harness.model import text_of
+from reference_harness.printable import harmless, visible
 from reference_harness.records import Prompted, Replied
 from reference_harness.session import Session
 

@@ -12,10 +12,10 @@ from typing import Any
 from reference_harness.children import family
 from reference_harness.faces import options, output
 from reference_harness.faces.commands_work import find
-from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.terminal import colour
 from reference_harness.harness import Harness
 from reference_harness.model import text_of
+from reference_harness.printable import harmless, visible
 from reference_harness.records import Closed, Compacted, Entry, Finished, Opened, Prompted, Replied, TurnEnded
 from reference_harness.stores import Store
 

@@ -15,12 +15,12 @@ from reference_harness.budget import PER_TURN
 from reference_harness.errors import HarnessFault, ModelFault, UsageFault
 from reference_harness.events import Client, Stop
 from reference_harness.faces import options, output
-from reference_harness.faces.output import visible
 from reference_harness.faces.stream import JsonStream
 from reference_harness.faces.terminal import Terminal, budget_line, outcome
 from reference_harness.handlers import COORDINATOR
 from reference_harness.harness import Harness
 from reference_harness.life_records import BlackBox, Guarded
+from reference_harness.printable import visible
 from reference_harness.records import AnyRecord, Opened
 from reference_harness.session import Session
 

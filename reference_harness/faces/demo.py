@@ -19,12 +19,12 @@ from pathlib import Path
 
 from reference_harness import audit
 from reference_harness.events import Question, Stop
-from reference_harness.faces.output import visible
 from reference_harness.faces.terminal import Terminal, budget_line, colour
 from reference_harness.functions import Functions
 from reference_harness.harness import Harness
 from reference_harness.life_records import BlackBox
 from reference_harness.permissions import Answer
+from reference_harness.printable import visible
 from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.session import Session
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
-from reference_harness.faces.output import visible
 from reference_harness.mcp_tools import Server
 from reference_harness.pool import matches
+from reference_harness.printable import visible
 from reference_harness.reaching import unusable
 
 if TYPE_CHECKING:

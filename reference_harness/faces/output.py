@@ -6,19 +6,10 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-
-def visible(text: str, keep: str = " ") -> str:
-    """Text for a person's eyes: control, bidi, zero-width and tag characters are written out, but those to keep."""
-    return "".join(c if c in keep or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text)
-
-
-def harmless(text: str) -> str:
-    """The same for text that streams: lines stay lines, tabs stay tabs, spaces of other scripts stay."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else f"\\u{{{ord(c):x}}}" for c in text)
+from reference_harness.printable import visible
 
 
 def enough(ids: Sequence[str]) -> int:

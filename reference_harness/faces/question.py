@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reference_harness.events import UNCONFINED, Question
-from reference_harness.faces.output import visible
 from reference_harness.permissions import Answer
+from reference_harness.printable import visible
 
 Line = tuple[str, str]  # text, colour
 _OLD = ("old_string", "old_text", "old")

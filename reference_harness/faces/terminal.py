@@ -10,9 +10,9 @@ from reference_harness.budget import Budget
 from reference_harness.errors import amount
 from reference_harness.events import Event, Happened, Piece, Question
 from reference_harness.faces.keyboard import Keyboard
-from reference_harness.faces.output import harmless, visible
 from reference_harness.faces.question import choices, shown
 from reference_harness.permissions import Answer
+from reference_harness.printable import harmless, visible
 from reference_harness.records import (
     AnyRecord,
     Closed,
