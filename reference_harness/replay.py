@@ -1,7 +1,8 @@
 """A decision, judged again from what the journal holds: it comes out the same, or what changed is named.
 
 The policy, the settings, the standing answers, the mode and the tool are taken as they were on record then. Links and
-folders of the disk are taken as they are now: where they lead elsewhere, that is what changed.
+folders of the disk are taken as they are now: where they lead elsewhere, that is what changed. `today` says what the
+policy and the grants of now would decide.
 """
 
 from __future__ import annotations
@@ -11,9 +12,22 @@ from dataclasses import dataclass, field
 
 from reference_harness.budget import Budget
 from reference_harness.errors import UsageFault
+from reference_harness.grants import Grants
 from reference_harness.paths import protected
-from reference_harness.permissions import Ground, Ruling, Verdict, doubted, judge
-from reference_harness.records import Call, Decided, Decision, Entry, PoolAssembled, Replied, ToolNote, ToolsRegistered
+from reference_harness.permissions import Ground, Ruling, Verdict, doubted, judge, never
+from reference_harness.policy import load
+from reference_harness.records import (
+    Call,
+    Decided,
+    Decision,
+    Entry,
+    Opened,
+    PoolAssembled,
+    Replied,
+    RulesLoaded,
+    ToolNote,
+    ToolsRegistered,
+)
 from reference_harness.registry import Definitions, Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
 from reference_harness.stores import Store
@@ -36,9 +50,18 @@ class Replayed:
         return not self.changed
 
 
-def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
+def today(store: Store, session: str, call: str, *folders: str) -> Replayed:
+    """Judge it by the policy and the saved grants of now; all else as it was then. Raises UsageFault."""
+    policy, first = load(), store.read(session)[0].record
+    held = Grants().of(first.cwd) if isinstance(first, Opened) else ()
+    rules = RulesLoaded(policy.digest, policy.source, policy.text, held)
+    return replay(store, session, call, *folders, rules=rules)
+
+
+def replay(store: Store, session: str, call: str, *folders: str, rules: RulesLoaded | None = None) -> Replayed:
     """Judge the last decision on a call again. Raises UsageFault if the session has none on it.
 
+    `rules`: to be judged by these, and not by those on record.
     `folders`: what is protected besides the usual, as for a harness whose sessions are kept elsewhere.
     """
     entries = store.read(session)
@@ -54,6 +77,8 @@ def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
         scene.apply(entry)
     record = entries[found[-1]].record
     assert isinstance(record, Decided)
+    if rules is not None:
+        scene.renew(rules, record.decision)
     return scene.judge(record.decision)
 
 
@@ -83,6 +108,13 @@ class _Scene:
                 self.left_out = dict(left_out)
             case Replied(calls=calls):
                 self.calls.update((call.id, call) for call in calls)
+
+    def renew(self, rules: RulesLoaded, decision: Decision) -> None:
+        """Take other rules. What the old ones kept out of the pool is for the new ones to decide."""
+        note, before = self.tools.get(decision.tool), self._ground(decision)
+        self.apply(Entry(0, 0.0, rules))
+        if note is not None and self.left_out.get(decision.tool) == never(_tool(note), before):
+            self.left_out = {tool: why for tool, why in self.left_out.items() if tool != decision.tool}
 
     def judge(self, decision: Decision) -> Replayed:
         """Judge the call of a decision on what was folded so far."""
