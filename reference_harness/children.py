@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_harness import agents, instructions
+from reference_harness import agents, instructions, telemetry
 from reference_harness.agents import AgentType
 from reference_harness.budget import Budget
 from reference_harness.errors import LimitHit, ModelFault, UsageFault
@@ -122,6 +122,7 @@ def begin(parent: Session, kind: AgentType, call: str = "") -> Session:
     opened = Opened(settings.cwd, parent.model.name, parent=parent.id, agent=name, type=kind.name,
                     depth=settings.depth + 1)  # fmt: skip
     inherited = Inherited(_tools(parent, kind), tuple(_standing(parent)))
+    telemetry.attach(child)
     child.journal.note(opened, Configured(config), inherited)
     child.kind = kind
     child.inherit_rules(parent)

@@ -2,7 +2,8 @@
 
 The policy, the settings, the standing answers, the mode and the tool are taken as they were on record then. Links and
 folders of the disk are taken as they are now: where they lead elsewhere, that is what changed. A decision in a child
-agent stands on the journals of those above it, too: on what the tool was, and on what they had left in doubt.
+agent stands on the journals of those above it, too: on what the tool was, and on what they had left in doubt. `today`
+says what the policy and the grants of now would decide.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import dataclass, field
 
 from reference_harness.budget import Budget
 from reference_harness.errors import UsageFault
+from reference_harness.grants import Grants
 from reference_harness.paths import protected
-from reference_harness.permissions import Ground, Ruling, Verdict, doubted, judge
+from reference_harness.permissions import Ground, Ruling, Verdict, doubted, judge, never
+from reference_harness.policy import load
 from reference_harness.records import (
     Call,
     Decided,
@@ -22,6 +25,7 @@ from reference_harness.records import (
     Opened,
     PoolAssembled,
     Replied,
+    RulesLoaded,
     ToolNote,
     ToolsRegistered,
 )
@@ -48,9 +52,18 @@ class Replayed:
         return not self.changed
 
 
-def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
+def today(store: Store, session: str, call: str, *folders: str) -> Replayed:
+    """Judge it by the policy and the saved grants of now; all else as it was then. Raises UsageFault."""
+    policy, first = load(), store.read(session)[0].record
+    held = Grants().of(first.cwd) if isinstance(first, Opened) else ()
+    rules = RulesLoaded(policy.digest, policy.source, policy.text, held)
+    return replay(store, session, call, *folders, rules=rules)
+
+
+def replay(store: Store, session: str, call: str, *folders: str, rules: RulesLoaded | None = None) -> Replayed:
     """Judge the last decision on a call again. Raises UsageFault if the session has none on it.
 
+    `rules`: to be judged by these, and not by those on record.
     `folders`: what is protected besides the usual, as for a harness whose sessions are kept elsewhere.
     """
     entries = store.read(session)
@@ -67,6 +80,8 @@ def replay(store: Store, session: str, call: str, *folders: str) -> Replayed:
         scene.apply(entry)
     record = entries[found[-1]].record
     assert isinstance(record, Decided)
+    if rules is not None:
+        scene.renew(rules, record.decision)
     return scene.judge(record.decision)
 
 
@@ -110,32 +125,38 @@ class _Scene:
             case Replied(calls=calls):
                 self.calls.update((call.id, call) for call in calls)
 
+    def renew(self, rules: RulesLoaded, decision: Decision) -> None:
+        """Take other rules. What the old ones kept out of the pool is for the new ones to decide."""
+        note, before = self._note(decision.tool), self._ground(decision)
+        self.apply(Entry(0, 0.0, rules))
+        if note is not None and self.left_out.get(decision.tool) == never(_tool(note), before):
+            self.left_out = {tool: why for tool, why in self.left_out.items() if tool != decision.tool}
+
     def judge(self, decision: Decision) -> Replayed:
         """Judge the call of a decision on what was folded so far."""
         was = (_verdict_of(decision), decision.rule)
-        line = (self, *self.above)
-        call = self.calls.get(decision.call)
-        note = next((scene.tools[decision.tool] for scene in line if decision.tool in scene.tools), None)
+        call, note = self.calls.get(decision.call), self._note(decision.tool)
         if call is None or note is None:
             missing = "the call" if call is None else "what the tool was"
             return Replayed(decision.call, decision, was, ("unknown", ""), (f"{missing} is not on record",))
-        changed, row = (
-            any(decision.tool in scene.definitions.changed for scene in line),
-            self.budget.repeated(self.settings.config.limits, call.id),
-        )
+        changed = any(decision.tool in scene.definitions.changed for scene in (self, *self.above))
+        row = self.budget.repeated(self.settings.config.limits, call.id)
         ruling = doubted(judge(_tool(note), call, self._ground(decision)), changed=changed, row=row)
         if reason := self.left_out.get(decision.tool):
             ruling = Ruling(Verdict.DENY, f"pool:{reason}")
         now = (ruling.verdict.name.lower(), ruling.rule)
         return Replayed(decision.call, decision, was, now, tuple(_changes(decision, call, was, ruling)))
 
+    def _note(self, tool: str) -> ToolNote | None:
+        """What the tool was: a child works with those of the session above it."""
+        return next((scene.tools[tool] for scene in (self, *self.above) if tool in scene.tools), None)
+
     def _ground(self, decision: Decision) -> Ground:
         settings, line = self.settings, (self, *self.above)
         doubtful = any(scene.workflow.doubtful(decision.tool, decision.digest) for scene in line)
         return Ground(
             settings.config, settings.policy, decision.mode or settings.mode, settings.answers(decision.tool),
-            settings.cwd or "/", doubtful, self.protected,
-            settings.broken,
+            settings.cwd or "/", doubtful, self.protected, settings.broken,
         )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Traces for OpenTelemetry with the names of its GenAI conventions. Off unless HARNESS_OTEL=1 (the extra `otel`).
 
-A turn is an `invoke_agent` span, each model request a `chat` span and each tool run an `execute_tool` span in it, made
-from the durable records and their times. What was said, and the arguments of calls, are not exported.
+A turn is an `invoke_agent` span, each model request a `chat` span and each tool run an `execute_tool` span in it, and
+the turn of a child agent is in the call that started it; all made from the durable records and their times. What was
+said, by the model, its provider or a tool, and the arguments of calls, are not exported.
 Where your program has set a tracer provider, that one is used; else one with the OTLP exporter, which the usual
 OTEL_EXPORTER_OTLP_* variables address.
 """
@@ -9,8 +10,10 @@ OTEL_EXPORTER_OTLP_* variables address.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from reference_harness.errors import UsageFault
 from reference_harness.life_records import BlackBox
@@ -29,6 +32,7 @@ from reference_harness.records import (
     Started,
     TurnEnded,
 )
+from reference_harness.work_records import ChildStarted
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from reference_harness.session import Session
 
 _NAME = "reference_harness"
+_of_session: WeakKeyDictionary[Session, Spans] = WeakKeyDictionary()  # those that are traced
 
 
 def wanted() -> bool:
@@ -48,6 +53,7 @@ def attach(session: Session) -> None:
     if not wanted():
         return
     spans, publish = Spans(_tracer(), session), session.journal.publish
+    _of_session[session] = spans
 
     def traced(entry: Entry) -> None:
         publish(entry)
@@ -99,22 +105,30 @@ class Spans:
         self._turn: Span | None = None
         self._request: Span | None = None
         self._calls: dict[str, Span] = {}
+        self._started: dict[str, str] = {}  # session of a child: the call that started it
+
+    def around(self, child: str) -> Span | None:
+        """The open span that a child's turn stands in."""
+        return self._calls.get(self._started.get(child, ""), self._turn)
 
     def take(self, entry: Entry) -> None:
         """Begin, end or mark a span by a record."""
         match entry.record:
             case Prompted() | Proceeded():
                 self._end_all(entry)
-                self._turn = self._begin(entry, "invoke_agent", "main", {"gen_ai.agent.name": "main"})
+                self._turn = self._begin_turn(entry)
+            case ChildStarted(call=id_, session=child):
+                self._started[child] = id_
             case Requested() as request:
-                self._request = self._begin(entry, "chat", self._session.model.name, self._asked(request))
+                self._request = self._begin(entry, "chat", self._session.model.name, self._asked(request), self._turn)
             case Replied() as reply:
                 self._end_request(entry, self._answered(reply))
             case ReplyLost(error=error):
-                self._end_request(entry, {"error.type": error.split(":")[0][:100]}, failed=True)
+                kind = error if error == "cancelled" else "model_fault"  # its words may hold anything
+                self._end_request(entry, {"error.type": kind}, failed=True)
             case Started(call=id_, tool=tool):
                 named = {"gen_ai.tool.name": tool, "gen_ai.tool.call.id": id_, "gen_ai.tool.type": "function"}
-                self._calls[id_] = self._begin(entry, "execute_tool", tool, named)
+                self._calls[id_] = self._begin(entry, "execute_tool", tool, named, self._turn)
             case Finished(call=id_, is_error=is_error):
                 self._end_call(entry, id_, "tool_error" if is_error else "")
             case Closed(call=id_, outcome=outcome):
@@ -136,14 +150,24 @@ class Spans:
             case SessionClosed():
                 self._end_all(entry)
 
-    def _begin(self, entry: Entry, operation: str, name: str, attributes: dict[str, Any]) -> Span:
+    def _begin_turn(self, entry: Entry) -> Span:
+        session = self._session
+        above = _of_session.get(session.parent) if session.parent else None
+        named = {"gen_ai.agent.name": session.settings.type or "main", "gen_ai.agent.id": session.agent}
+        return self._begin(
+            entry, "invoke_agent", named["gen_ai.agent.name"], named, above.around(session.id) if above else None
+        )
+
+    def _begin(
+        self, entry: Entry, operation: str, name: str, attributes: Mapping[str, Any], within: Span | None
+    ) -> Span:
         from opentelemetry import trace
 
-        parent = trace.set_span_in_context(self._turn) if self._turn and operation != "invoke_agent" else None
+        parent = trace.set_span_in_context(within) if within else None
         kind = trace.SpanKind.CLIENT if operation == "chat" else trace.SpanKind.INTERNAL
         common = {"gen_ai.operation.name": operation, "gen_ai.conversation.id": self._session.id}
         return self._tracer.start_span(
-            f"{operation} {name}", context=parent, kind=kind, attributes=common | attributes,
+            f"{operation} {name}", context=parent, kind=kind, attributes={**common, **attributes},
             start_time=_nanoseconds(entry.at),
         )  # fmt: skip
 

@@ -16,7 +16,10 @@ def add(commands: Any) -> None:
     lead.add_argument("workers", nargs="+", metavar="WORKER", help="the names that are answered, and no others")
     lead.add_argument("--resume", metavar="SESSION", help="go on with an earlier coordinator's questions")
     again = options.command(
-        commands, "replay", _replay, "judge a decision again from the journal: exit code 1 if it differs"
+        commands,
+        "replay",
+        _replay,
+        "judge a decision again from the journal, and by the rules of today; exit code 1 if it is not reproduced",
     )
     again.add_argument("session", help="its id, the beginning of it, or `last`")
     again.add_argument("call", help="the id of the call, as `harness audit` shows it")
@@ -57,14 +60,16 @@ def _coordinate(given: argparse.Namespace) -> int:
 def _replay(given: argparse.Namespace) -> int:
     from reference_harness.faces.commands_work import find
     from reference_harness.harness import Harness
-    from reference_harness.replay import replay
+    from reference_harness.replay import replay, today
 
     harness = Harness()
-    found = replay(harness.store, find(harness, given.session), given.call)
+    session = find(harness, given.session)
+    found, renewed = (judged(harness.store, session, given.call) for judged in (replay, today))
     decision = found.decision
     row = {
         "call": found.call, "tool": decision.tool, "decision": decision.verdict, "who": decision.who,
         "was": list(found.was), "now": list(found.now), "same": found.same, "changed": list(found.changed),
+        "today": list(renewed.now),
     }  # fmt: skip
     if given.json:
         output.json_lines([row])

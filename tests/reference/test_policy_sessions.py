@@ -19,11 +19,11 @@ from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
 from reference_harness.records import Decided, GrantLost, RulesLoaded
-from reference_harness.replay import replay
+from reference_harness.replay import replay, today
 from reference_harness.stores import SQLiteStore
 
 
-def test_a_policy_file_decides_in_a_real_process(tmp_path, tools, scripted, run):
+def test_a_policy_file_decides_in_a_real_process(tmp_path, tools, scripted, run, monkeypatch):
     policy = tmp_path / "config" / "harness.toml"
     policy.parent.mkdir()
     policy.write_text('[[rule]]\ndecision = "deny"\ntool = "wipe"\narguments = {nonce = "b*"}\n'
@@ -47,6 +47,12 @@ def test_a_policy_file_decides_in_a_real_process(tmp_path, tools, scripted, run)
     assert replay(store, session, "t2").same, "the policy is judged by as it was"
     assert replay(store, session, "t2").now[0] == "deny"
     assert [replay(store, session, id_).now[0] for id_ in ("t1", "t3")] == ["ask", "allow"]
+    monkeypatch.setenv("HARNESS_CONFIG", str(policy))
+    assert [today(store, session, id_).now[0] for id_ in ("t1", "t2", "t3")] == ["allow"] * 3
+    policy.write_text('[[rule]]\ndecision = "deny"\ntool = "mystery"\n')
+    assert [today(store, session, id_).now[0] for id_ in ("t2", "t3")] == ["ask", "deny"]
+    assert today(store, session, "t3").was[0] == "allow", "what was decided stays"
+    monkeypatch.delenv("HARNESS_CONFIG")
     moved = replay(store, session, "t4")
     assert moved.changed, "here that folder is nobody's policy"
     with pytest.raises(UsageFault):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import pytest
+from inside import Watcher, harness, tools
 from scripted import call, reply, text
 from test_cli import mcp
 from test_faces import HERE
+
+from reference_harness import ModelFault, telemetry
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
@@ -81,6 +86,63 @@ def test_a_turn_its_requests_and_its_tools_are_spans(tmp_path, scripted, receive
 
 def attributes(of):
     return {a.key: a.value.int_value or a.value.string_value for a in of.attributes}
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    """What a tracer of this process alone was given to export, by name."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setenv("HARNESS_OTEL", "1")
+    monkeypatch.setattr(telemetry, "_tracer", lambda: provider.get_tracer("test"))
+    return lambda: {span.name: span for span in exporter.get_finished_spans()}
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_childs_turn_stands_in_the_call_that_started_it_and_a_cancel_ends_every_span(cancelled, tmp_path, run, spans):
+    work = ("endless", {}) if cancelled else ("look", {"what": "a"})
+    script = [[("agent", {"type": "general-purpose", "prompt": "secret"})], [work], "child done", "done"]
+
+    async def live():
+        one = harness(tmp_path, *script)
+        session = await one.new_session(str(tmp_path), [source := tools()])
+        session.client = Watcher()
+        turn = asyncio.ensure_future(session.prompt("go"))
+        while not source.ran:
+            await asyncio.sleep(0.005)
+        if cancelled:
+            await session.cancel()
+        assert (await turn).reason == ("cancelled" if cancelled else "end_turn")
+        made = spans()
+        await one.close()
+        assert made.keys() == spans().keys(), "nothing was left open"
+        return made
+
+    made = run(live())
+    inside = ["invoke_agent main", "execute_tool agent", "invoke_agent general-purpose", f"execute_tool {work[0]}"]
+    for outer, inner in pairwise(inside):
+        assert made[inner].parent.span_id == made[outer].context.span_id, inner
+    assert made["chat scripted"].status.is_ok
+    assert [made[name].status.is_ok for name in inside[1::2]] == [not cancelled] * 2
+    assert not [span for span in made.values() if "secret" in span.to_json()]
+
+
+def test_what_a_provider_says_of_an_error_is_not_exported(tmp_path, run, spans):
+    async def live():
+        one = harness(tmp_path, ModelFault("secret words of a provider"))
+        session = await one.new_session(str(tmp_path))
+        with pytest.raises(ModelFault):
+            await session.prompt("go")
+        await one.close()
+
+    run(live())
+    failed = spans()["chat scripted"]
+    assert (failed.status.is_ok, failed.attributes["error.type"]) == (False, "model_fault")
+    assert not [span for span in spans().values() if "secret" in span.to_json()]
 
 
 def test_nothing_is_sent_unless_it_is_switched_on(tmp_path, scripted, receiver):
