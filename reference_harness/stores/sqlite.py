@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,6 +87,9 @@ class FileLease:
             self._fd = -1
 
 
+PATIENCE = 5.0  # seconds to wait for another process
+
+
 class SQLiteStore(ChainedStore):
     """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours."""
 
@@ -95,7 +99,7 @@ class SQLiteStore(ChainedStore):
         self._path = folder / "journal.db"
         try:
             self._prepare_files()
-            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
+            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
@@ -122,13 +126,31 @@ class SQLiteStore(ChainedStore):
 
     def _open(self) -> None:
         """Look before anything is written: also the journal mode stands in the file."""
-        found = format_of(self._db, self._path)
+        self._db.execute("BEGIN")  # one look: another process may be making its tables
+        try:
+            found = format_of(self._db, self._path)
+        finally:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
         if found == 0 and self._used:
             raise StoreFault(_lost(self._path))
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._write_ahead()
         self._db.execute("PRAGMA synchronous=FULL")
         if found < STORE_FORMAT:
             self._migrate()
+
+    def _write_ahead(self) -> None:
+        """Keep a write-ahead log. SQLite does not wait here by itself for another process that does the same."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as busy:
+                if busy.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _migrate(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")

@@ -75,11 +75,11 @@ def test_a_session_of_every_format_goes_on(golden, tools, scripted, run, monkeyp
     assert verify_chain(SQLiteStore(golden), GOLDEN).whole
 
 
-def test_two_that_migrate_at_once_do_it_once(golden):
+def test_many_that_open_and_migrate_at_once_do_it_once(golden, tmp_path):
     code = "import sys; from pathlib import Path; from reference_harness.stores import SQLiteStore; SQLiteStore(Path(sys.argv[1]))"
-    both = [subprocess.Popen([sys.executable, "-c", code, golden]) for _ in range(2)]
-    assert [one.wait(20) for one in both] == [0, 0]
-    assert verify_chain(SQLiteStore(golden), GOLDEN).whole
+    for folder in (golden, tmp_path / "new", tmp_path / "another"):
+        all_ = [subprocess.Popen([sys.executable, "-c", code, folder]) for _ in range(6)]
+        assert [one.wait(20) for one in all_] == [0] * 6
 
 
 def test_files_are_private(tmp_path):
