@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from reference_harness.anthropic_stream import Splitter, StreamReader
+from reference_harness.clients import Clients
 from reference_harness.errors import ModelFault, UsageFault
 from reference_harness.model import Meter, Reply, Request, Show
 
@@ -53,7 +53,7 @@ class AnthropicModel:
         self._base_url = base_url
         self._key = api_key
         self._stall = stall_timeout
-        self._made: AsyncAnthropic | None = None
+        self._clients = Clients(self._client)
 
     @classmethod
     def from_environment(cls) -> AnthropicModel:
@@ -70,18 +70,16 @@ class AnthropicModel:
         )
 
     def _client(self) -> AsyncAnthropic:
-        if self._made is None:
-            import anthropic  # takes most of a second, so only when a model is needed
-            import httpx2
+        import anthropic  # takes most of a second, so only when a model is needed
+        import httpx2
 
-            if not self._key:
-                raise ModelFault("no key for the model: set ANTHROPIC_API_KEY")
-            timeout = httpx2.Timeout(self._stall, connect=min(10.0, self._stall))
-            http = anthropic.DefaultAsyncHttpxClient(verify=tls(), timeout=timeout)
-            self._made = anthropic.AsyncAnthropic(
-                api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout, http_client=http
-            )
-        return self._made
+        if not self._key:
+            raise ModelFault("no key for the model: set ANTHROPIC_API_KEY")
+        timeout = httpx2.Timeout(self._stall, connect=min(10.0, self._stall))
+        http = anthropic.DefaultAsyncHttpxClient(verify=tls(), timeout=timeout)
+        return anthropic.AsyncAnthropic(
+            api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout, http_client=http
+        )
 
     def encode(self, request: Request) -> bytes:
         """The body: history and tools are bytes already and are copied in as they are."""
@@ -96,17 +94,20 @@ class AnthropicModel:
 
     async def reply(self, body: bytes, show: Show, meter: Meter) -> Reply:
         """Send, read the stream to its end, return the whole reply."""
+        async with self._clients.one() as client:
+            return await self._streamed(client, body, StreamReader(show, meter), meter)
+
+    async def _streamed(self, client: AsyncAnthropic, body: bytes, reader: StreamReader, meter: Meter) -> Reply:
         import anthropic
         import httpx2
 
-        client = self._client()
         meter.taken = True  # unless it is heard that it was not
         try:
             stream = await client.post(
                 "/v1/messages", cast_to=object, content=body, stream=True, stream_cls=anthropic.AsyncStream[object],
                 options={"headers": {"content-type": "application/json"}},
             )  # fmt: skip
-            splitter, reader = Splitter(meter), StreamReader(show, meter)
+            splitter = Splitter(meter)
             try:
                 async for chunk in stream.response.aiter_bytes():
                     for event in splitter.feed(chunk):
@@ -125,7 +126,7 @@ class AnthropicModel:
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
             meter.taken = not isinstance(cause, (httpx2.ConnectError, httpx2.UnsupportedProtocol))
-            raise self._unreached(cause, isinstance(cause, httpx2.UnsupportedProtocol)) from None
+            raise _unreached(client.base_url.host, cause, isinstance(cause, httpx2.UnsupportedProtocol)) from None
 
     async def count(self, request: Request) -> int:
         """Ask the provider how many tokens would go in."""
@@ -135,10 +136,11 @@ class AnthropicModel:
         body = msgspec.json.decode(self.encode(request), type=dict[str, msgspec.Raw])
         kept = {key: value for key, value in body.items() if key not in ("max_tokens", "stream")}
         try:
-            answer = await self._client().post(
-                "/v1/messages/count_tokens", cast_to=httpx2.Response, content=_json.encode(kept),
-                options={"headers": {"content-type": "application/json"}},
-            )  # fmt: skip
+            async with self._clients.one() as client:
+                answer = await client.post(
+                    "/v1/messages/count_tokens", cast_to=httpx2.Response, content=_json.encode(kept),
+                    options={"headers": {"content-type": "application/json"}},
+                )  # fmt: skip
             return int(msgspec.json.decode(answer.content)["input_tokens"])
         except anthropic.APIStatusError as error:
             raise self._refused(error) from None
@@ -155,18 +157,16 @@ class AnthropicModel:
             told += f". What to do: {to_do}"
         return ModelFault(told, retryable=retryable, wait=wait, too_long=long)
 
-    def _unreached(self, cause: BaseException, no_address: bool) -> ModelFault:
-        if no_address:
-            return ModelFault("ANTHROPIC_BASE_URL is no address of a model: it begins with https:// or http://")
-        host = urlsplit(str(self._client().base_url)).hostname
-        told = f"the connection to the model at {host} was lost ({type(cause).__name__})"
-        return ModelFault(f"{told}: see that the network is there and ANTHROPIC_BASE_URL is right", retryable=True)
-
     async def close(self) -> None:
         """Close connections."""
-        if self._made is not None:
-            await self._made.close()
-            self._made = None
+        await self._clients.close()
+
+
+def _unreached(host: str, cause: BaseException, no_address: bool) -> ModelFault:
+    if no_address:
+        return ModelFault("ANTHROPIC_BASE_URL is no address of a model: it begins with https:// or http://")
+    told = f"the connection to the model at {host} was lost ({type(cause).__name__})"
+    return ModelFault(f"{told}: see that the network is there and ANTHROPIC_BASE_URL is right", retryable=True)
 
 
 def _said(error: Any) -> str:

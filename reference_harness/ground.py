@@ -41,6 +41,7 @@ class Book:
         self.tool = tool
         self.ground = ground
         self.index: Index = ground.policy.index(tool, ground.cwd)
+        self.policy = self.index.finding  # what a rule of the policy says
         self._workspace = ""
         self.standing: list[tuple[Rule, str]] = self._standing() if ground.standing else []
 
@@ -69,10 +70,6 @@ class Book:
     def answers(self) -> Index | None:
         """The standing answers, indexed; None if there are none."""
         return Index((rule for rule, _ in self.standing), self.ground.cwd) if self.standing else None
-
-    def policy(self, rule: Rule) -> Finding:
-        """What a rule of the policy says."""
-        return self.index.finding(rule)
 
     def about_words(self, words: Sequence[str | None], *, moved: bool = False) -> Iterator[Finding]:
         """What rules say of a command. `moved`: it may run in another folder, where no yes of an approver holds."""

@@ -9,7 +9,7 @@ import glob as globbing
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ AGENTS = "agents"  # beside it, too: whoever can write an agent type could write
 _GLOB = re.compile(r"[*?\[]")
 BELOW = r"(?:/.*)?\Z"  # how every path expression ends: what is below is covered, too
 _MOST_MATCHES = 256  # a glob with more is not followed: it asks
+MOST_VALUES = 10_000  # of one call that are looked through for paths
 HARMLESS = ("/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty", "/dev/zero")
 
 
@@ -164,16 +165,20 @@ def _piece(piece: str) -> str:
     return f"[{sign}{re.sub(r'([^A-Za-z0-9_-])', _ESCAPED, inner)}]"
 
 
-def strings(value: object, left: int = 200) -> Iterator[str]:
-    """The strings in an argument that could be a path, at any depth."""
+def strings(value: object, most: int = MOST_VALUES) -> list[str] | None:
+    """The strings in an argument that could be a path, at any depth; None if it has more values than `most`."""
+    found: list[str] = []
     stack = [value]
-    while stack and left:
-        left -= 1
+    while stack:
+        most -= 1
+        if most < 0:
+            return None
         one = stack.pop()
         if isinstance(one, str):
             if one and len(one) < 4096 and "\n" not in one and "\0" not in one:
-                yield one
+                found.append(one)
         elif isinstance(one, list):
             stack.extend(one)
         elif isinstance(one, dict):
             stack.extend(one.values())
+    return found

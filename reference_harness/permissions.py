@@ -39,7 +39,7 @@ class Ruling(NamedTuple):
     because: str = ""  # in words, where the rule alone does not say it
 
 
-@dataclass
+@dataclass(slots=True)
 class _Parts:
     """What was found about the tool as a whole, and about the parts of the call."""
 
@@ -132,7 +132,9 @@ def _of_config(tool: ToolInfo, config: Config) -> list[Finding]:
 
 def _of_tool(book: Book) -> list[Finding]:
     """Rules and standing answers about every call of the tool."""
-    found = [book.policy(rule) for rule in book.index.always]
+    found = list(map(book.policy, book.index.always))
+    if not book.ground.standing:
+        return found
     found += [said(rule, origin) for rule, origin in book.standing if rule.is_whole]
     if any(decision.tool == book.tool.name and book.is_void(decision) for decision in book.ground.standing):
         found.append(Finding(Verdict.ASK, "standing:void, the tool's definition changed"))
@@ -140,7 +142,7 @@ def _of_tool(book: Book) -> list[Finding]:
 
 
 def _of_arguments(call: Call, book: Book) -> list[Finding]:
-    return [book.policy(rule) for rule in book.index.about_arguments(call.arguments)]
+    return list(map(book.policy, book.index.about_arguments(call.arguments)))
 
 
 # -- the parts of a call -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from reference_harness.paths import HARMLESS, holds, is_inside, resolve, strings
 from reference_harness.verdicts import Finding, Verdict
 
 OUTSIDE = "path:it reads outside the workspace"
+TOO_MANY = "arguments: more values than are looked through for paths"
 GUARDED = "guarded:policy, grants, sessions and audit"
 
 
@@ -76,8 +77,11 @@ def _listed(value: Any) -> list[Any]:
 def other_words(arguments: Mapping[str, Any], names: tuple[str, ...], book: Book, *, writes: bool) -> Iterator[Finding]:
     """What is said of arguments that nobody declared to be paths, should they be some."""
     cwd = book.ground.cwd
-    for text in strings({key: value for key, value in arguments.items() if key not in names} if names else arguments):
-        if "/" in text or "\\" in text or os.path.lexists(os.path.join(cwd, text)) or text in (".", "..", "~"):  # noqa: PTH118
+    texts = strings({key: value for key, value in arguments.items() if key not in names} if names else arguments)
+    if texts is None:
+        yield Finding(Verdict.ASK, TOO_MANY)
+    for text in texts or ():
+        if "/" in text or "\\" in text or text in (".", "..", "~") or os.path.lexists(f"{cwd}/{text}"):
             yield from strict_words(resolve(text, cwd), book, writes=writes)
         elif book.index.has_paths:
             yield from strict_words(os.path.join(cwd, text), book, writes=writes)  # noqa: PTH118 - as above

@@ -247,7 +247,7 @@ class Index:
             text = _plain(as_text(arguments[key]))
             for length in lengths:
                 for rule in self._values.get((key, text[:length]), ()):
-                    if all(name in arguments and _value_fits(rule, name, arguments) for name in rule.arguments):
+                    if _values_fit(rule, arguments):
                         yield rule
 
 
@@ -255,11 +255,14 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _value_fits(rule: Rule, name: str, arguments: Mapping[str, Any]) -> bool:
-    text, sign = as_text(arguments[name]), rule.arguments[name]
-    if rule.decision == "allow":
-        return fnmatchcase(text, sign)
-    return fnmatchcase(text, sign) or fnmatchcase(_plain(text), sign.casefold())
+def _values_fit(rule: Rule, arguments: Mapping[str, Any]) -> bool:
+    for name, sign in rule.arguments.items():
+        if name not in arguments:
+            return False
+        text = as_text(arguments[name])
+        if not fnmatchcase(text, sign) and (rule.decision == "allow" or not fnmatchcase(_plain(text), sign.casefold())):
+            return False
+    return True
 
 
 def as_text(value: Any) -> str:

@@ -57,6 +57,13 @@ def test_the_folders_of_the_harness_stay_shut_whatever_allows(bench):
     assert judge(foreign, call("put", text="no path at all"), ground).verdict.name == "ALLOW"
 
 
+def test_a_path_behind_more_values_than_are_looked_through_asks(bench):
+    ground = bench.under(Rule(decision="allow", tool="*"), mode="bypass")
+    foreign = tool("put", source=PLUGIN)
+    assert judge(foreign, call("put", to=["state/x", *["word"] * 5_000]), ground).verdict.name == "DENY"
+    assert judge(foreign, call("put", to=["state/x", *["word"] * 20_000]), ground).verdict.name == "ASK"
+
+
 def test_another_name_of_a_protected_file_is_that_file(bench, tmp_path):
     kept = tmp_path / "policy.toml"
     kept.touch()
