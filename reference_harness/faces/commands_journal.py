@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from reference_harness.children import family
-from reference_harness.errors import HarnessFault
+from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.faces import options, output, when
 from reference_harness.faces.commands_work import find
 from reference_harness.harness import Harness
@@ -22,10 +22,18 @@ _WIDE = 160  # characters of a record's fields that are shown
 def add(commands: Any) -> None:
     """Add the commands."""
     log = options.command(commands, "log", _log, "read the system log; `log verify` checks its hash chain")
-    log.add_argument("action", nargs="?", choices=("verify",), help="check that no record was edited or dropped")
+    offered = options.Offered(("verify", "last"))
+    log.add_argument(
+        "about",
+        nargs="*",
+        choices=offered,
+        metavar="verify|SESSION",
+        help="`verify` checks that no record was edited or dropped",
+    )
     log.add_argument("--kind", action="append", default=[], help="a record's kind, or a group such as decision, crash")
     log.add_argument("--schema", action="store_true", help="print the JSON Schema of the event stream")
     audit = options.command(commands, "audit", _audit, "query the decisions")
+    audit.add_argument("session", nargs="?", default=argparse.SUPPRESS, help="the same as --session")
     for name in ("tool", "decision", "handler", "who", "agent"):
         audit.add_argument(f"--{name}")
     audit.add_argument("--denied", action="store_true", help="the same as --decision deny")
@@ -43,12 +51,22 @@ def _log(given: argparse.Namespace) -> int:
         print(json.dumps(events.schema(), indent=1, sort_keys=True))  # noqa: T201 - a command prints
         return 0
     harness = Harness()
-    if given.action == "verify":
+    check, given.session = _about(given)
+    if check:
         return _verify_chain(harness, given)
     asked = _asked(given, {"kinds": log.kinds(given.kind)})
     rows = _of_family(harness, given, lambda more: log.query(harness.store, asked | more))
     _print(harness, _first(rows, given.limit), ("session", "seq", "at", "kind"), as_json=given.json)
     return 0
+
+
+def _about(given: argparse.Namespace) -> tuple[bool, str | None]:
+    """Whether the chain is to be checked, and the session that is meant, if one is named."""
+    check = given.about[:1] == ["verify"]
+    named = given.about[check:] + ([given.session] if given.session else [])
+    if len(named) > 1:
+        raise UsageFault("name one session, as in  harness log verify last")
+    return check, named[0] if named else None
 
 
 def _audit(given: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ _Line = tuple[str, str]  # text, colour
 def add(commands: Any) -> None:
     """Add the command."""
     show = options.command(commands, "show", _show, "show a session's conversation whole, with that of its agents")
-    show.add_argument("session", help="its id, the beginning of it, or `last`")
+    options.add_which(show)
     options.add_json(show)
 
 

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     run = options.command(commands, "run", _run, "take one prompt in a new session")
     run.add_argument("prompt")
     resume = options.command(commands, "resume", _resume, "take up a session, with a new prompt or where it stopped")
-    resume.add_argument("session", help="its id, the beginning of it, or `last`")
+    options.add_which(resume)
     resume.add_argument("prompt", nargs="?")
     for name, (kind, what) in options.LIMITS.items():
         resume.add_argument(
@@ -72,6 +72,9 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _resume(given: argparse.Namespace) -> int:
+    if given.prompt is None and " " in given.session:
+        told = shlex.join(["harness", "resume", "last", given.session])
+        raise UsageFault(f"name the session before the prompt, as in  {told}")
     return asyncio.run(_work(given, given.session, given.prompt))
 
 
@@ -121,6 +124,8 @@ def _refuse_agent(given: argparse.Namespace) -> None:
 
 
 def _tell_resumed(session: Session, before: int) -> None:
+    if session.settings.cwd != options.cwd():
+        sys.stderr.write(f"harness: this session works in {visible(session.settings.cwd)}, where it began\n")
     for entry in session.journal.recent:
         if entry.seq > before:
             for line in news(entry.record):

@@ -16,12 +16,14 @@ from reference_harness.faces import cli, commands_list
 HERE = Path(__file__).parent
 
 
-def harness(state: Path, model, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+def harness(
+    state: Path, model, *arguments: str, stdin: str = "", cwd: Path = HERE.parents[1], **more: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(state), "HARNESS_STATE_DIR": str(state / "state"),
         "ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "sk-canary-key",
     } | more  # fmt: skip
-    return subprocess.run([sys.executable, "-m", "reference_harness", *arguments], cwd=HERE.parents[1], input=stdin,
+    return subprocess.run([sys.executable, "-m", "reference_harness", *arguments], cwd=cwd, input=stdin,
                           env=environment, capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
 
 
