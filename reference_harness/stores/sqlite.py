@@ -6,9 +6,11 @@ nevertheless, the writer notices before it writes, and at the latest the primary
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -120,9 +122,7 @@ class SQLiteStore(ChainedStore):
         self._used = any((self._folder / "locks").iterdir())
         if self._used and not self._path.exists():
             raise StoreFault(_lost(self._path))
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        if self._path.stat().st_mode & 0o077:
-            self._path.chmod(0o600)
+        make_private(self._path)
 
     def _open(self) -> None:
         """Look before anything is written: also the journal mode stands in the file."""
@@ -282,6 +282,24 @@ class SQLiteStore(ChainedStore):
         """Close the file."""
         with suppress(sqlite3.Error):
             self._db.close()
+
+
+def make_private(path: Path) -> None:
+    """Make the file, or close it to others. Raises OSError if it cannot be written.
+
+    A file that is there is not opened: closing it would drop the locks of a store that has it open in this process, and
+    the next process to leave would take the write-ahead log away beneath that store.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
+        if mode & 0o077:
+            path.chmod(0o600)
 
 
 def format_of(db: sqlite3.Connection, path: Path) -> int:

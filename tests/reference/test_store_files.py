@@ -94,6 +94,17 @@ def test_files_are_private(tmp_path):
     lease.release()
 
 
+def test_a_second_store_in_one_process_leaves_the_first_its_log(tmp_path):
+    code = "import sys; from pathlib import Path; from reference_harness.stores import SQLiteStore as S; print(S(Path(sys.argv[1])).last(sys.argv[2]))"
+    first, second = SQLiteStore(tmp_path), SQLiteStore(tmp_path)
+    for seq in (1, 2):  # each reader believes to be the last one, and tidies up when it leaves
+        first.append(ID, [Entry(seq, 1.0, Opened("/", "m"))])
+        reader = subprocess.run([sys.executable, "-c", code, tmp_path, ID], capture_output=True, check=True, timeout=20)
+        assert int(reader.stdout) == seq
+    for store in (first, second):
+        store.close()
+
+
 def test_a_file_that_was_opened_to_others_is_closed_again(tmp_path):
     filled(tmp_path).chmod(0o644)
     SQLiteStore(tmp_path).close()
