@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.stores import readonly
 from reference_harness.stores.base import ChainedStore
 from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
 
@@ -93,15 +94,18 @@ PATIENCE = 5.0  # seconds to wait for another process
 
 
 class SQLiteStore(ChainedStore):
-    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours."""
+    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours.
+
+    Where it may only be read, all that reads works, and a lease is refused.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
         self._path = folder / "journal.db"
+        self._used, self._writable = False, True
         try:
-            self._prepare_files()
-            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+            self._db = self._connected()
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
@@ -113,9 +117,21 @@ class SQLiteStore(ChainedStore):
             self.close()
             raise
 
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            self._prepare_files()
+        except OSError as refused:
+            if not readonly.may_be_read(refused, self._path):
+                raise
+            self._writable = False
+            return readonly.connect(self._path, PATIENCE)
+        return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+
     def _prepare_files(self) -> None:
         (self._folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
+        readonly.refuse_unwritable(self._folder)
+        if self._folder.stat().st_mode & 0o077:
+            self._folder.chmod(0o700)
         wal = self._path.with_name(self._path.name + "-wal")
         if wal.exists() and wal.stat().st_size and not self._path.exists():
             raise OSError(f"{self._path.name} is missing beside its write-ahead log: put it back")
@@ -134,6 +150,8 @@ class SQLiteStore(ChainedStore):
                 self._db.execute("ROLLBACK")
         if found == 0 and self._used:
             raise StoreFault(_lost(self._path))
+        if not self._writable:
+            return
         self._write_ahead()
         self._db.execute("PRAGMA synchronous=FULL")
         if found < STORE_FORMAT:
@@ -169,6 +187,8 @@ class SQLiteStore(ChainedStore):
     # -- ChainedStore --------------------------------------------------------------------------------------------
 
     def _take(self, session: str) -> Lease:
+        if not self._writable:
+            raise readonly.unwritable(self._path)
         try:
             return FileLease(self._folder / "locks" / f"{session}.lock")
         except OSError as broken:
@@ -296,8 +316,7 @@ def make_private(path: Path) -> None:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
+        readonly.refuse_unwritable(path)
         if mode & 0o077:
             path.chmod(0o600)
 
