@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reference_harness.errors import StoreFault, UsageFault
-from reference_harness.stores import readonly
+from reference_harness.stores import readonly, walog
 from reference_harness.stores.base import ChainedStore
 from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
 
@@ -105,6 +105,7 @@ class SQLiteStore(ChainedStore):
         self._path = folder / "journal.db"
         self._used, self._writable = False, True
         try:
+            walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
             self._db = self._connected()
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
