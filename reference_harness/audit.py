@@ -38,9 +38,10 @@ def query(store: Store, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             case Replied(calls=new):
                 calls.update(((owner, call.id), call) for call in new)
             case Decided(decision=decision) if _fits(decision, entry, asked, wanted):
-                if asked.get("agent", agents[owner]) == agents[owner]:
-                    shown = _shown(owner, entry, decision, calls.get((owner, decision.call)))
-                    yield shown | {"agent": agents[owner]}
+                agent = agents.get(owner, decision.agent)  # also of a session whose first record is gone
+                if asked.get("agent", agent) == agent:
+                    call = calls.get((owner, decision.call))
+                    yield _shown(owner, entry, decision, call) | {"agent": agent}
 
 
 def _fits(decision: Decision, entry: Entry, asked: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

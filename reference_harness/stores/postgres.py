@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.base import ChainedStore, taken
-from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
+from reference_harness.stores.protocol import IN_TIME, SOUGHT, STORE_FORMAT, Lease, Row, newer
 
 LEASE_SECONDS = 30.0
 CONNECT_SECONDS = 10
@@ -81,11 +81,12 @@ SELECT r.* FROM unnest(%(owner)s::text[], %(seq)s::integer[], %(at)s::float8[], 
 WHERE r.session IN (SELECT session FROM held)
 RETURNING session
 """
-_FIND = """
-SELECT session, seq, at, body FROM reference_harness.journal
+_FOUND = """
+FROM reference_harness.journal
 WHERE (%(session)s::text IS NULL OR session = %(session)s) AND (%(kinds)s::text[] = '{}' OR kind = ANY(%(kinds)s))
   AND (%(after)s::integer IS NULL OR seq > %(after)s)
-ORDER BY """
+"""
+_FIND, _FIND_ALL = f"SELECT session, seq, at, body {_FOUND} ORDER BY seq", IN_TIME.format(found=_FOUND)  # noqa: S608 - constants
 # From one session to the next one along the key: nothing else is read.
 _IDS = """
 WITH RECURSIVE hop (id) AS (
@@ -264,9 +265,8 @@ class PostgresStore(ChainedStore):
     def _find(
         self, session: str | None, kinds: Sequence[str], after: int | None = None
     ) -> Iterable[tuple[str, int, float, bytes]]:
-        query = _FIND + ("seq" if session else "at, session, seq")
         values = {"session": session, "kinds": list(kinds), "after": after}
-        yield from self.run("the journal cannot be read", query, values).fetchall()
+        yield from self.run("the journal cannot be read", _FIND if session else _FIND_ALL, values).fetchall()
 
     def close(self) -> None:
         """Close the connections; leases end with them."""

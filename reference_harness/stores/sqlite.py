@@ -20,7 +20,7 @@ from typing import Any
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores import readonly, walog
 from reference_harness.stores.base import ChainedStore
-from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
+from reference_harness.stores.protocol import IN_TIME, SOUGHT, STORE_FORMAT, Lease, Row, newer
 
 APPLICATION = 0x68726E73  # "hrns", in the header of the file
 _COLUMNS = ["session", "seq", "at", "kind", "body", "chain"]
@@ -278,16 +278,16 @@ class SQLiteStore(ChainedStore):
     def _find(
         self, session: str | None, kinds: Sequence[str], after: int | None = None
     ) -> Iterable[tuple[str, int, float, bytes]]:
-        where, values, order = ["1"], list[Any](), "at, session, seq"
+        where, values = ["1"], list[Any]()
         if session is not None:
-            where, values, order = ["session = ?"], [session], "seq"
+            where, values = ["session = ?"], [session]
         if after is not None:
             where, values = [*where, "seq > ?"], [*values, after]
         if kinds:
             where.append(f"kind IN ({','.join('?' * len(kinds))})")
             values += kinds
-        filters = " AND ".join(where)
-        query = f"SELECT session, seq, at, body FROM journal WHERE {filters} ORDER BY {order}"  # noqa: S608 - only placeholders are put in
+        found = f"FROM journal WHERE {' AND '.join(where)}"
+        query = f"SELECT session, seq, at, body {found} ORDER BY seq" if session else IN_TIME.format(found=found)  # noqa: S608 - only placeholders are put in
         with self._reading():
             for row in self._db.execute(query, values):  # noqa: UP028 - `yield from` would close the cursor after its database
                 yield row

@@ -119,6 +119,13 @@ class TestEveryStore:
         place.execute("DROP INDEX sought")
         assert verify_chain(store, ID).whole
 
+    def test_of_all_sessions_each_is_in_its_own_order_also_if_the_clock_was_set_back(self, place):
+        store, at = place.open(), {ID: (5.0, 1.0, 9.0), OTHER: (6.0, 2.0, 7.0)}
+        for session, times in at.items():
+            store.append(session, [Entry(seq, time, Prompted("p")) for seq, time in enumerate(times, 1)])
+        found = [(session, entry.seq) for session, entry in store.scan(None, ["prompted"])]
+        assert found == [(ID, 1), (ID, 2), (OTHER, 1), (OTHER, 2), (OTHER, 3), (ID, 3)]
+
     def test_a_reader_goes_on_where_it_stopped(self, place, monkeypatch):
         store, call = filled(place), Call("c", "wipe", {}, "d")
         store.append(
