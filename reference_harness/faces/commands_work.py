@@ -12,7 +12,7 @@ from typing import Any
 
 from reference_harness import blackbox
 from reference_harness.budget import PER_TURN
-from reference_harness.errors import HarnessFault, ModelFault, UsageFault
+from reference_harness.errors import HarnessFault, ModelFault, StoreFault, UsageFault
 from reference_harness.events import Client, Stop
 from reference_harness.faces import options, output
 from reference_harness.faces.stream import JsonStream
@@ -153,7 +153,7 @@ async def _turn(session: Session, prompt: str | None, client: JsonStream | Termi
     before = len(session.workflow.calls)
     try:
         stop = await (session.proceed() if prompt is None else session.prompt(prompt))
-    except ModelFault as fault:
+    except (ModelFault, StoreFault) as fault:
         fault.add_note(f"to go on where it stopped:  harness resume {session.id}")
         if isinstance(client, Terminal):
             client.fresh_line()

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 
@@ -207,6 +208,23 @@ def test_a_prompt_that_goes_on_without_a_result_says_so(tmp_path, scripted):
     assert (late.returncode, "harness log --kind wait" in late.stderr) == (2, True)
     kinds = [line["kind"] for line in json_of(harness(tmp_path, model, "log", "--kind", "wait", "--json"))]
     assert kinds == ["waiting", "givenup"]
+
+
+def test_a_run_whose_journal_failed_says_how_to_go_on_and_goes_on(tmp_path, scripted):
+    model = scripted(reply(text("lost")), reply(text("kept")))
+    model.hold = threading.Event()
+    life = living(tmp_path, model, "run", "go")
+    while not model.requests:
+        assert life.poll() is None
+        time.sleep(0.01)
+    (lock,) = (tmp_path / "state" / "locks").iterdir()
+    lock.unlink()
+    lock.touch(0o600)  # as if another process had taken the session up
+    model.hold.set()
+    told = life.communicate(timeout=20)[1]
+    assert (life.returncode, "was taken up by another process" in told) == (1, True)
+    assert told.endswith(f"to go on where it stopped:  harness resume {lock.stem}\n")
+    assert harness(tmp_path, model, "resume", lock.stem).stdout == "kept\n"
 
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):
