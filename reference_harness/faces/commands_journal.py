@@ -99,13 +99,13 @@ def _rest(row: Mapping[str, Any], head: tuple[str, ...]) -> str:
 
 
 def _fields(row: Mapping[str, Any]) -> Iterator[str]:
-    """name=value, inner objects unfolded; digests are left to --json."""
+    """name=value, inner objects unfolded and last, for a long line is cut; digests are left to --json."""
+    inner = {name: value for name, value in row.items() if isinstance(value, Mapping) and name != "arguments"}
     for name, value in row.items():
-        if name == "arguments" or not isinstance(value, Mapping):
-            if value not in ("", None, [], {}) and name not in _LEFT_TO_JSON:
-                yield f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        else:
-            yield from _fields(value)
+        if name not in (*inner, *_LEFT_TO_JSON) and value not in ("", None, [], {}):
+            yield f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+    for value in inner.values():
+        yield from _fields(value)
 
 
 def _verify_chain(harness: Harness, given: argparse.Namespace) -> int:
