@@ -84,6 +84,7 @@ def _chat(given: argparse.Namespace) -> int:
 async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | None) -> int:
     client = JsonStream() if given.output == "json" else Terminal(options.cwd())
     harness = Harness()
+    on_end(_cancelling(asyncio.current_task()))  # until a turn runs, which ends in an order of its own
     try:
         session = await opened(harness, given, resumed, client)
         return await _turn(session, prompt, client)
@@ -93,6 +94,14 @@ async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | No
         raise
     finally:
         await harness.close()
+
+
+def _cancelling(task: asyncio.Task[Any] | None) -> Callable[[str], None]:
+    def cancel(_cause: str) -> None:
+        if task is not None:
+            task.cancel()
+
+    return cancel
 
 
 async def opened(

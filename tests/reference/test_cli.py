@@ -93,11 +93,12 @@ def test_the_stream_has_no_gap_over_a_signal_and_a_resume(tmp_path, scripted, si
     assert [(cause in box["cause"], box["doing"]) for box in boxes] == ([(True, "running slow (t1)")] if cause else [])
 
 
-def test_ctrl_c_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, scripted):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_end_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, scripted, sign):
     (tmp_path / "silent.py").write_text(f"import time; open({str(tmp_path / 'here')!r}, 'w'); time.sleep(60)")
     life = living(tmp_path, scripted(reply(text("x"))), "run", "go", "--output", "json",
                   "--mcp", f"x={sys.executable} {tmp_path / 'silent.py'}")  # fmt: skip
-    lines = lines_after(life, signal.SIGINT, tmp_path / "here")
+    lines = lines_after(life, sign, tmp_path / "here")
     assert (life.returncode, [line["reason"] for line in lines if line["event"] == "ended"]) == (130, ["cancelled"])
 
 
