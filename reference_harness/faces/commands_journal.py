@@ -16,6 +16,7 @@ from reference_harness.faces.commands_work import find
 from reference_harness.harness import Harness
 
 _LEFT_TO_JSON = ("digest", "argumentsHash", "definition", "fingerprint")
+_BY = ("tool", "handler", "who", "agent", "worker")  # what decisions are found by, besides the decision itself
 _WIDE = 160  # characters of a record's fields that are shown
 
 
@@ -26,7 +27,7 @@ def add(commands: Any) -> None:
     log.add_argument("--kind", action="append", default=[], help="a record's kind, or a group such as decision, crash")
     log.add_argument("--schema", action="store_true", help="print the JSON Schema of the event stream")
     audit = options.command(commands, "audit", _audit, "query the decisions")
-    for name in ("tool", "decision", "handler", "who", "agent"):
+    for name in ("decision", *_BY):
         audit.add_argument(f"--{name}")
     audit.add_argument("--denied", action="store_true", help="the same as --decision deny")
     for parser in (log, audit):
@@ -55,7 +56,7 @@ def _audit(given: argparse.Namespace) -> int:
     from reference_harness import audit
 
     harness = Harness()
-    asked = {name: value for name in ("tool", "handler", "who", "agent") if (value := getattr(given, name))}
+    asked = {name: value for name in _BY if (value := getattr(given, name))}
     decision = given.decision or ("deny" if given.denied else None)
     asked = _asked(given, asked | ({"decision": decision} if decision else {}))
     rows = _of_family(harness, given, lambda more: audit.query(harness.store, asked | more))
