@@ -113,6 +113,13 @@ INSERT INTO reference_harness.damaged SELECT * FROM moved
 """
 
 
+_UNWRITTEN = "the journal cannot be written"
+
+
+class _ConnectionLost(StoreFault):
+    """The connection is gone, and what was said on it may have been done or not."""
+
+
 class RowLease:
     """An epoch of a session's lease row."""
 
@@ -159,14 +166,25 @@ class PostgresStore(ChainedStore):
                     (lease.session, lease.epoch),
                 )
 
-    def run(self, failing: str, query: str, values: Any = None) -> psycopg.Cursor[Any]:
-        """One statement, which is one transaction. Raises StoreFault that begins with `failing`."""
+    def run(self, failing: str, query: str, values: Any = None, *, again: bool = True) -> psycopg.Cursor[Any]:
+        """One statement, which is one transaction; where the connection broke it is said `again`, on a new one.
+
+        Raises StoreFault that begins with `failing`.
+        """
         try:
             return self._connection().execute(query, values, binary=True)
         except psycopg.Error as broken:
-            if self._made is not None and isinstance(broken, psycopg.OperationalError):
-                self._made.close()  # what it did is unknown: the next statement speaks on a new one
-            raise _fault(failing, broken, self._address) from None
+            fault = self._told(failing, broken)
+        if again and isinstance(fault, _ConnectionLost):
+            return self.run(failing, query, values, again=False)
+        raise fault
+
+    def _told(self, failing: str, broken: psycopg.Error) -> StoreFault:
+        """The driver's error as ours. After one of the connection the next statement speaks on a new one."""
+        lost = self._made is not None and self._made.broken
+        if self._made is not None and isinstance(broken, psycopg.OperationalError):
+            self._made.close()
+        return _fault(failing, broken, self._address, _ConnectionLost if lost else StoreFault)
 
     def _prepare(self) -> None:
         try:
@@ -208,17 +226,32 @@ class PostgresStore(ChainedStore):
         return session in self._leased  # the append itself checks the epoch
 
     def _insert(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        try:
+            self._write_rows(rows)
+        except (
+            _ConnectionLost
+        ):  # an idle connection breaks easily; whether it had written, the hash of the last row says
+            if not self._is_there(rows):
+                self._write_rows(rows)
+
+    def _write_rows(self, rows: Mapping[str, Sequence[Row]]) -> None:
         flat = [(session, *row) for session, some in rows.items() for row in some]
         values = dict(zip(("owner", "seq", "at", "kind", "body", "chain"), map(list, zip(*flat, strict=True)),
                           strict=True)) | self._epochs(rows)  # fmt: skip
         if len(rows) == 1:
-            self._check(rows, self.run("the journal cannot be written", _APPEND, values))
+            self._check(rows, self.run(_UNWRITTEN, _APPEND, values, again=False))
             return
         try:
             with self._connection().transaction():
-                self._check(rows, self.run("the journal cannot be written", _APPEND, values))
+                self._check(rows, self.run(_UNWRITTEN, _APPEND, values, again=False))
         except psycopg.Error as broken:
-            raise _fault("the journal cannot be written", broken, self._address) from None
+            raise self._told(_UNWRITTEN, broken) from None
+
+    def _is_there(self, rows: Mapping[str, Sequence[Row]]) -> bool:
+        session, (seq, *_, chain) = next((session, some[-1]) for session, some in rows.items() if some)
+        query = "SELECT chain FROM reference_harness.journal WHERE session = %s AND seq = %s"
+        found = self.run(_UNWRITTEN, query, (session, seq)).fetchone()
+        return found is not None and bytes(found[0]) == chain
 
     def _check(self, rows: Mapping[str, Sequence[Row]], done: psycopg.Cursor[Any]) -> None:
         written = Counter(row[0] for row in done.fetchall())
@@ -243,7 +276,7 @@ class PostgresStore(ChainedStore):
 
     def set_aside(self, session: str, after: int) -> int:
         """Move the records after this seq to the table `damaged`."""
-        return self.run("the damaged records cannot be moved", _SET_ASIDE, (session, after)).rowcount
+        return self.run("the damaged records cannot be moved", _SET_ASIDE, (session, after), again=False).rowcount
 
     def _begun(self) -> list[str]:
         query = "SELECT session FROM reference_harness.journal WHERE seq = 1 ORDER BY at"
@@ -330,7 +363,7 @@ def _format(db: psycopg.Connection[Any]) -> int:
     return int(numbers[0][0])
 
 
-def _fault(what: str, broken: psycopg.Error, address: str) -> StoreFault:
+def _fault(what: str, broken: psycopg.Error, address: str, kind: type[StoreFault] = StoreFault) -> StoreFault:
     """A driver's error in our words. Addresses may hold a password, and a bad one is quoted in errors."""
     try:
         password = conninfo_to_dict(address).get("password")
@@ -340,4 +373,4 @@ def _fault(what: str, broken: psycopg.Error, address: str) -> StoreFault:
     if password:
         said = said.replace(str(password), "(password)")
     hint = "; see that the server runs and the database exists" if isinstance(broken, psycopg.OperationalError) else ""
-    return StoreFault(f"{what}: {said.splitlines()[0]}{hint}; nothing further is done")
+    return kind(f"{what}: {said.splitlines()[0]}{hint}; nothing further is done")

@@ -346,36 +346,3 @@ def test_the_environment_names_the_shared_store(postgres, monkeypatch, tmp_path)
     assert type(store).__name__ == "PostgresStore"
     store.close()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("address", "told"), [
-    ("postgresql://u:hunter2@/nothing_there?host=/nowhere", "see that the server runs"),
-    ("postgresql://u:hunter2@[", "is no address"), ("hunter2 hunter2", "is no address"),
-])  # fmt: skip
-def test_a_missing_server_is_told_without_the_password(address, told):
-    pytest.importorskip("psycopg")
-    from reference_harness.stores.postgres import PostgresStore
-
-    with pytest.raises(StoreFault, match=told) as caught:
-        PostgresStore(address)
-    assert "hunter2" not in str(caught.value)
-
-
-def test_a_connection_that_breaks_is_an_error_once_and_the_lease_is_still_ours(postgres):
-    import psycopg
-
-    made: list[Any] = []
-    for place in postgres_place(postgres, made):
-        store = filled(place)
-        lease = store.lease(ID)
-        store.append(ID, prompts(4, "before"))
-        with psycopg.connect(postgres, autocommit=True) as raw:
-            raw.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 't%%'")
-        with pytest.raises(StoreFault, match="cannot be written"):
-            store.append(ID, prompts(5, "lost"))
-        store.append(ID, prompts(5, "said again"))
-        with pytest.raises(UsageFault, match="another process"):
-            place.open().lease(ID)
-        lease.release()
-        for one in made:
-            one.close()
