@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reference_harness.workflow import Workflow
 
 LAST = 8  # events that are kept in the box
-KILLED = "the process ended without a word: killed, crashed hard, its disk full, or the machine went down"
+KILLED = "the process ended without a word: killed, crashed hard, its disk full, its store or machine down, or stopped"
 
 LOST = "the journal was damaged: what followed record {kept} is lost, and how that life ended with it"
 

@@ -32,7 +32,7 @@ from reference_harness.records import (
 from reference_harness.registry import Definitions, Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
 from reference_harness.stores import Store
-from reference_harness.work_records import ChildEnded
+from reference_harness.work_records import ChildEnded, ChildStarted
 from reference_harness.workflow import Workflow
 
 
@@ -89,10 +89,12 @@ def _above(store: Store, first: object, child: str, at: float) -> tuple[_Scene, 
     """What a child's decision at this time stood on in the journals of those that started it, the nearest first."""
     if not isinstance(first, Opened) or not first.parent:
         return ()
-    scene, entries = _Scene(()), store.read(first.parent)
+    scene, entries, began = _Scene(()), store.read(first.parent), False
     for entry in entries:
-        if entry.at > at or (isinstance(entry.record, ChildEnded) and entry.record.session == child):
+        record = entry.record
+        if (began and entry.at > at) or (isinstance(record, ChildEnded) and record.session == child):
             break
+        began = began or (isinstance(record, ChildStarted) and record.session == child)
         scene.apply(entry)
     return scene, *_above(store, entries[0].record, first.parent, at)
 

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 error, 2 wrong use, 3 the model refused, 4 a limit, 5 wait
 from __future__ import annotations
 
 import argparse
+import asyncio
 import difflib
 import os
 import sys
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `harness log | head`
         output.nobody_reads()
         return 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     except Exception as bug:  # noqa: BLE001 - a traceback says nothing to who did not write this
         if os.environ.get("HARNESS_DEBUG"):

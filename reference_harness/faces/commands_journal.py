@@ -16,6 +16,7 @@ from reference_harness.faces.commands_work import find
 from reference_harness.harness import Harness
 
 _LEFT_TO_JSON = ("digest", "argumentsHash", "definition", "fingerprint")
+_BY = ("tool", "handler", "who", "agent", "worker")  # what decisions are found by, besides the decision itself
 _WIDE = 160  # characters of a record's fields that are shown
 
 
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
     log.add_argument("--schema", action="store_true", help="print the JSON Schema of the event stream")
     audit = options.command(commands, "audit", _audit, "query the decisions")
     audit.add_argument("session", nargs="?", default=argparse.SUPPRESS, help="the same as --session")
-    for name in ("tool", "decision", "handler", "who", "agent"):
+    for name in ("decision", *_BY):
         audit.add_argument(f"--{name}")
     audit.add_argument("--denied", action="store_true", help="the same as --decision deny")
     for parser in (log, audit):
@@ -73,7 +74,7 @@ def _audit(given: argparse.Namespace) -> int:
     from reference_harness import audit
 
     harness = Harness()
-    asked = {name: value for name in ("tool", "handler", "who", "agent") if (value := getattr(given, name))}
+    asked = {name: value for name in _BY if (value := getattr(given, name))}
     decision = given.decision or ("deny" if given.denied else None)
     asked = _asked(given, asked | ({"decision": decision} if decision else {}))
     rows = _of_family(harness, given, lambda more: audit.query(harness.store, asked | more))
@@ -117,13 +118,13 @@ def _rest(row: Mapping[str, Any], head: tuple[str, ...]) -> str:
 
 
 def _fields(row: Mapping[str, Any]) -> Iterator[str]:
-    """name=value, inner objects unfolded; digests are left to --json."""
+    """name=value, inner objects unfolded and last, for a long line is cut; digests are left to --json."""
+    inner = {name: value for name, value in row.items() if isinstance(value, Mapping) and name != "arguments"}
     for name, value in row.items():
-        if name == "arguments" or not isinstance(value, Mapping):
-            if value not in ("", None, [], {}) and name not in _LEFT_TO_JSON:
-                yield f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        else:
-            yield from _fields(value)
+        if name not in (*inner, *_LEFT_TO_JSON) and value not in ("", None, [], {}):
+            yield f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+    for value in inner.values():
+        yield from _fields(value)
 
 
 def _verify_chain(harness: Harness, given: argparse.Namespace) -> int:

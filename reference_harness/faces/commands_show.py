@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from heapq import merge
+from itertools import chain
 from typing import Any
 
 from reference_harness.children import family
@@ -18,6 +19,7 @@ from reference_harness.model import text_of
 from reference_harness.printable import harmless, visible
 from reference_harness.records import Closed, Compacted, Entry, Finished, Opened, Prompted, Replied, TurnEnded
 from reference_harness.stores import Store
+from reference_harness.workflow import WAITING, Workflow
 
 _KINDS = ("opened", "prompted", "replied", "finished", "closed", "compacted", "turnended")
 _Line = tuple[str, str]  # text, colour
@@ -34,11 +36,12 @@ def _show(given: argparse.Namespace) -> int:
     from reference_harness import log
 
     harness = Harness()
-    entries = _entries(harness.store, find(harness, given.session))
+    session = find(harness, given.session)
+    entries = _entries(harness.store, session)
     if given.json:
         output.json_lines(log.line(session, entry) for session, entry in entries)
         return 0
-    for text, name in _told(entries):
+    for text, name in chain(_told(entries), _open(harness.store, session)):
         sys.stdout.write(colour(text, name, sys.stdout) + "\n")
     return 0
 
@@ -55,6 +58,16 @@ def _told(entries: Iterator[tuple[str, Entry]]) -> Iterator[_Line]:
             agents[session] = f"[{entry.record.agent}] " if entry.record.parent else ""
         for text, name in _lines(entry.record):
             yield agents[session] + text.replace("\n", f"\n{agents[session]}"), name
+
+
+def _open(store: Store, session: str) -> Iterator[_Line]:
+    """The calls of the session that have no result yet, and how each stands."""
+    workflow = Workflow()
+    for _, entry in store.scan(session, []):
+        workflow.apply(entry)
+    for view in workflow.open_calls():
+        awaited = f"for what comes under {visible(view.token)}" if view.state == WAITING else ""
+        yield f"  ({visible(view.call.id)}) {view.state.replace('_', ' ')} {awaited}".rstrip(), "yellow"
 
 
 def _lines(record: Any) -> Iterator[_Line]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reference_harness import blackbox
 from reference_harness.budget import PER_TURN
-from reference_harness.errors import HarnessFault, ModelFault, UsageFault
+from reference_harness.errors import HarnessFault, ModelFault, StoreFault, UsageFault
 from reference_harness.events import Client, Stop
 from reference_harness.faces import options, output
 from reference_harness.faces.stream import JsonStream
@@ -87,6 +87,7 @@ def _chat(given: argparse.Namespace) -> int:
 async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | None) -> int:
     client = JsonStream() if given.output == "json" else Terminal(options.cwd())
     harness = Harness()
+    on_end(_cancelling(asyncio.current_task()))  # until a turn runs, which ends in an order of its own
     try:
         session = await opened(harness, given, resumed, client)
         return await _turn(session, prompt, client)
@@ -96,6 +97,14 @@ async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | No
         raise
     finally:
         await harness.close()
+
+
+def _cancelling(task: asyncio.Task[Any] | None) -> Callable[[str], None]:
+    def cancel(_cause: str) -> None:
+        if task is not None:
+            task.cancel()
+
+    return cancel
 
 
 async def opened(
@@ -158,7 +167,7 @@ async def _turn(session: Session, prompt: str | None, client: JsonStream | Termi
     before = len(session.workflow.calls)
     try:
         stop = await (session.proceed() if prompt is None else session.prompt(prompt))
-    except ModelFault as fault:
+    except (ModelFault, StoreFault) as fault:
         fault.add_note(f"to go on where it stopped:  harness resume {session.id}")
         if isinstance(client, Terminal):
             client.fresh_line()

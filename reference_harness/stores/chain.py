@@ -1,7 +1,8 @@
 """The hash chain: each record's hash covers the record and the hash before it.
 
 An edited, dropped or reordered record is found when the session is read. A cut end is not, by the chain alone: for
-that, keep the last hash elsewhere and give it to `verify_chain`.
+that, keep the last hash elsewhere and give it to `verify_chain`. (An end that damage to a write-ahead log would cut off
+is found when the store is opened: `walog`.)
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.stores.base import ChainedStore, taken
-from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
+from reference_harness.stores.protocol import IN_TIME, SOUGHT, STORE_FORMAT, Lease, Row, newer
 
 LEASE_SECONDS = 30.0
 CONNECT_SECONDS = 10
@@ -81,11 +81,12 @@ SELECT r.* FROM unnest(%(owner)s::text[], %(seq)s::integer[], %(at)s::float8[], 
 WHERE r.session IN (SELECT session FROM held)
 RETURNING session
 """
-_FIND = """
-SELECT session, seq, at, body FROM reference_harness.journal
+_FOUND = """
+FROM reference_harness.journal
 WHERE (%(session)s::text IS NULL OR session = %(session)s) AND (%(kinds)s::text[] = '{}' OR kind = ANY(%(kinds)s))
   AND (%(after)s::integer IS NULL OR seq > %(after)s)
-ORDER BY """
+"""
+_FIND, _FIND_ALL = f"SELECT session, seq, at, body {_FOUND} ORDER BY seq", IN_TIME.format(found=_FOUND)  # noqa: S608 - constants
 # From one session to the next one along the key: nothing else is read.
 _IDS = """
 WITH RECURSIVE hop (id) AS (
@@ -110,6 +111,13 @@ WITH moved AS (
 )
 INSERT INTO reference_harness.damaged SELECT * FROM moved
 """
+
+
+_UNWRITTEN = "the journal cannot be written"
+
+
+class _ConnectionLost(StoreFault):
+    """The connection is gone, and what was said on it may have been done or not."""
 
 
 class RowLease:
@@ -158,14 +166,25 @@ class PostgresStore(ChainedStore):
                     (lease.session, lease.epoch),
                 )
 
-    def run(self, failing: str, query: str, values: Any = None) -> psycopg.Cursor[Any]:
-        """One statement, which is one transaction. Raises StoreFault that begins with `failing`."""
+    def run(self, failing: str, query: str, values: Any = None, *, again: bool = True) -> psycopg.Cursor[Any]:
+        """One statement, which is one transaction; where the connection broke it is said `again`, on a new one.
+
+        Raises StoreFault that begins with `failing`.
+        """
         try:
             return self._connection().execute(query, values, binary=True)
         except psycopg.Error as broken:
-            if self._made is not None and isinstance(broken, psycopg.OperationalError):
-                self._made.close()  # what it did is unknown: the next statement speaks on a new one
-            raise _fault(failing, broken, self._address) from None
+            fault = self._told(failing, broken)
+        if again and isinstance(fault, _ConnectionLost):
+            return self.run(failing, query, values, again=False)
+        raise fault
+
+    def _told(self, failing: str, broken: psycopg.Error) -> StoreFault:
+        """The driver's error as ours. After one of the connection the next statement speaks on a new one."""
+        lost = self._made is not None and self._made.broken
+        if self._made is not None and isinstance(broken, psycopg.OperationalError):
+            self._made.close()
+        return _fault(failing, broken, self._address, _ConnectionLost if lost else StoreFault)
 
     def _prepare(self) -> None:
         try:
@@ -207,17 +226,32 @@ class PostgresStore(ChainedStore):
         return session in self._leased  # the append itself checks the epoch
 
     def _insert(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        try:
+            self._write_rows(rows)
+        except (
+            _ConnectionLost
+        ):  # an idle connection breaks easily; whether it had written, the hash of the last row says
+            if not self._is_there(rows):
+                self._write_rows(rows)
+
+    def _write_rows(self, rows: Mapping[str, Sequence[Row]]) -> None:
         flat = [(session, *row) for session, some in rows.items() for row in some]
         values = dict(zip(("owner", "seq", "at", "kind", "body", "chain"), map(list, zip(*flat, strict=True)),
                           strict=True)) | self._epochs(rows)  # fmt: skip
         if len(rows) == 1:
-            self._check(rows, self.run("the journal cannot be written", _APPEND, values))
+            self._check(rows, self.run(_UNWRITTEN, _APPEND, values, again=False))
             return
         try:
             with self._connection().transaction():
-                self._check(rows, self.run("the journal cannot be written", _APPEND, values))
+                self._check(rows, self.run(_UNWRITTEN, _APPEND, values, again=False))
         except psycopg.Error as broken:
-            raise _fault("the journal cannot be written", broken, self._address) from None
+            raise self._told(_UNWRITTEN, broken) from None
+
+    def _is_there(self, rows: Mapping[str, Sequence[Row]]) -> bool:
+        session, (seq, *_, chain) = next((session, some[-1]) for session, some in rows.items() if some)
+        query = "SELECT chain FROM reference_harness.journal WHERE session = %s AND seq = %s"
+        found = self.run(_UNWRITTEN, query, (session, seq)).fetchone()
+        return found is not None and bytes(found[0]) == chain
 
     def _check(self, rows: Mapping[str, Sequence[Row]], done: psycopg.Cursor[Any]) -> None:
         written = Counter(row[0] for row in done.fetchall())
@@ -242,7 +276,7 @@ class PostgresStore(ChainedStore):
 
     def set_aside(self, session: str, after: int) -> int:
         """Move the records after this seq to the table `damaged`."""
-        return self.run("the damaged records cannot be moved", _SET_ASIDE, (session, after)).rowcount
+        return self.run("the damaged records cannot be moved", _SET_ASIDE, (session, after), again=False).rowcount
 
     def _begun(self) -> list[str]:
         query = "SELECT session FROM reference_harness.journal WHERE seq = 1 ORDER BY at"
@@ -264,9 +298,8 @@ class PostgresStore(ChainedStore):
     def _find(
         self, session: str | None, kinds: Sequence[str], after: int | None = None
     ) -> Iterable[tuple[str, int, float, bytes]]:
-        query = _FIND + ("seq" if session else "at, session, seq")
         values = {"session": session, "kinds": list(kinds), "after": after}
-        yield from self.run("the journal cannot be read", query, values).fetchall()
+        yield from self.run("the journal cannot be read", _FIND if session else _FIND_ALL, values).fetchall()
 
     def close(self) -> None:
         """Close the connections; leases end with them."""
@@ -330,7 +363,7 @@ def _format(db: psycopg.Connection[Any]) -> int:
     return int(numbers[0][0])
 
 
-def _fault(what: str, broken: psycopg.Error, address: str) -> StoreFault:
+def _fault(what: str, broken: psycopg.Error, address: str, kind: type[StoreFault] = StoreFault) -> StoreFault:
     """A driver's error in our words. Addresses may hold a password, and a bad one is quoted in errors."""
     try:
         password = conninfo_to_dict(address).get("password")
@@ -340,4 +373,4 @@ def _fault(what: str, broken: psycopg.Error, address: str) -> StoreFault:
     if password:
         said = said.replace(str(password), "(password)")
     hint = "; see that the server runs and the database exists" if isinstance(broken, psycopg.OperationalError) else ""
-    return StoreFault(f"{what}: {said.splitlines()[0]}{hint}; nothing further is done")
+    return kind(f"{what}: {said.splitlines()[0]}{hint}; nothing further is done")

@@ -16,6 +16,13 @@ STORE_FORMAT = 4  # of the tables; the number of the records' format stands in `
 SOUGHT_KIND = "referred"
 SOUGHT = f"kind IN ('{SOUGHT_KIND}')"
 
+# Of all sessions in the order of time, but each in its own order: a clock may be set back.
+IN_TIME = """
+SELECT session, seq, at, body FROM (
+    SELECT session, seq, at, body, max(at) OVER (PARTITION BY session ORDER BY seq) AS reached {found}
+) AS found ORDER BY reached, session, seq
+"""
+
 Row = tuple[int, float, str, bytes, bytes]  # seq, at, kind, body, chain: a record as it is kept
 
 
@@ -48,7 +55,7 @@ class Store(Protocol):
         """Ids of all sessions, newest last."""
 
     def scan(self, session: str | None, kinds: Sequence[str]) -> Iterator[tuple[str, Entry]]:
-        """Entries of these kinds (none: all), of one session or of every session, in order."""
+        """Entries of these kinds (none: all), of one session or of all: by time, those of each session in its order."""
 
 
 @runtime_checkable

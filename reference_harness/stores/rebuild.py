@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.stores import readonly
 from reference_harness.stores.chain import examine
 from reference_harness.stores.pages import Pages
 from reference_harness.stores.protocol import Row, is_id
@@ -184,7 +185,7 @@ def _state(wreck: Wreck, session: str) -> Recovery:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    db = sqlite3.connect(readonly.address(path, "mode=ro"), uri=True, isolation_level=None)
     db.execute("PRAGMA writable_schema=ON")  # a file that is shorter than it says is read all the same
     return db
 

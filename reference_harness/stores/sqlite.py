@@ -6,9 +6,11 @@ nevertheless, the writer notices before it writes, and at the latest the primary
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.stores import readonly, walog
 from reference_harness.stores.base import ChainedStore
-from reference_harness.stores.protocol import SOUGHT, STORE_FORMAT, Lease, Row, newer
+from reference_harness.stores.protocol import IN_TIME, SOUGHT, STORE_FORMAT, Lease, Row, newer
 
 APPLICATION = 0x68726E73  # "hrns", in the header of the file
 _COLUMNS = ["session", "seq", "at", "kind", "body", "chain"]
@@ -91,15 +94,19 @@ PATIENCE = 5.0  # seconds to wait for another process
 
 
 class SQLiteStore(ChainedStore):
-    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours."""
+    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours.
+
+    Where it may only be read, all that reads works, and a lease is refused.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
         self._path = folder / "journal.db"
+        self._used, self._writable = False, True
         try:
-            self._prepare_files()
-            self._db = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+            walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
+            self._db = self._connected()
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
@@ -111,18 +118,28 @@ class SQLiteStore(ChainedStore):
             self.close()
             raise
 
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            self._prepare_files()
+        except OSError as refused:
+            if not readonly.may_be_read(refused, self._path):
+                raise
+            self._writable = False
+            return readonly.connect(self._path, PATIENCE)
+        return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+
     def _prepare_files(self) -> None:
         (self._folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
+        readonly.refuse_unwritable(self._folder)
+        if self._folder.stat().st_mode & 0o077:
+            self._folder.chmod(0o700)
         wal = self._path.with_name(self._path.name + "-wal")
         if wal.exists() and wal.stat().st_size and not self._path.exists():
             raise OSError(f"{self._path.name} is missing beside its write-ahead log: put it back")
         self._used = any((self._folder / "locks").iterdir())
         if self._used and not self._path.exists():
             raise StoreFault(_lost(self._path))
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        if self._path.stat().st_mode & 0o077:
-            self._path.chmod(0o600)
+        make_private(self._path)
 
     def _open(self) -> None:
         """Look before anything is written: also the journal mode stands in the file."""
@@ -134,6 +151,8 @@ class SQLiteStore(ChainedStore):
                 self._db.execute("ROLLBACK")
         if found == 0 and self._used:
             raise StoreFault(_lost(self._path))
+        if not self._writable:
+            return
         self._write_ahead()
         self._db.execute("PRAGMA synchronous=FULL")
         if found < STORE_FORMAT:
@@ -169,6 +188,8 @@ class SQLiteStore(ChainedStore):
     # -- ChainedStore --------------------------------------------------------------------------------------------
 
     def _take(self, session: str) -> Lease:
+        if not self._writable:
+            raise readonly.unwritable(self._path)
         try:
             return FileLease(self._folder / "locks" / f"{session}.lock")
         except OSError as broken:
@@ -257,16 +278,16 @@ class SQLiteStore(ChainedStore):
     def _find(
         self, session: str | None, kinds: Sequence[str], after: int | None = None
     ) -> Iterable[tuple[str, int, float, bytes]]:
-        where, values, order = ["1"], list[Any](), "at, session, seq"
+        where, values = ["1"], list[Any]()
         if session is not None:
-            where, values, order = ["session = ?"], [session], "seq"
+            where, values = ["session = ?"], [session]
         if after is not None:
             where, values = [*where, "seq > ?"], [*values, after]
         if kinds:
             where.append(f"kind IN ({','.join('?' * len(kinds))})")
             values += kinds
-        filters = " AND ".join(where)
-        query = f"SELECT session, seq, at, body FROM journal WHERE {filters} ORDER BY {order}"  # noqa: S608 - only placeholders are put in
+        found = f"FROM journal WHERE {' AND '.join(where)}"
+        query = f"SELECT session, seq, at, body {found} ORDER BY seq" if session else IN_TIME.format(found=found)  # noqa: S608 - only placeholders are put in
         with self._reading():
             for row in self._db.execute(query, values):  # noqa: UP028 - `yield from` would close the cursor after its database
                 yield row
@@ -282,6 +303,23 @@ class SQLiteStore(ChainedStore):
         """Close the file."""
         with suppress(sqlite3.Error):
             self._db.close()
+
+
+def make_private(path: Path) -> None:
+    """Make the file, or close it to others. Raises OSError if it cannot be written.
+
+    A file that is there is not opened: closing it would drop the locks of a store that has it open in this process, and
+    the next process to leave would take the write-ahead log away beneath that store.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
+        readonly.refuse_unwritable(path)
+        if mode & 0o077:
+            path.chmod(0o600)
 
 
 def format_of(db: sqlite3.Connection, path: Path) -> int:

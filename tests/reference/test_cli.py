@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 
@@ -92,11 +93,12 @@ def test_the_stream_has_no_gap_over_a_signal_and_a_resume(tmp_path, scripted, si
     assert [(cause in box["cause"], box["doing"]) for box in boxes] == ([(True, "running slow (t1)")] if cause else [])
 
 
-def test_ctrl_c_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, scripted):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_end_before_a_turn_could_begin_is_told_in_the_stream(tmp_path, scripted, sign):
     (tmp_path / "silent.py").write_text(f"import time; open({str(tmp_path / 'here')!r}, 'w'); time.sleep(60)")
     life = living(tmp_path, scripted(reply(text("x"))), "run", "go", "--output", "json",
                   "--mcp", f"x={sys.executable} {tmp_path / 'silent.py'}")  # fmt: skip
-    lines = lines_after(life, signal.SIGINT, tmp_path / "here")
+    lines = lines_after(life, sign, tmp_path / "here")
     assert (life.returncode, [line["reason"] for line in lines if line["event"] == "ended"]) == (130, ["cancelled"])
 
 
@@ -237,6 +239,23 @@ def test_a_prompt_that_goes_on_without_a_result_says_so(tmp_path, scripted):
     assert (late.returncode, "harness log --kind wait" in late.stderr) == (2, True)
     kinds = [line["kind"] for line in json_of(harness(tmp_path, model, "log", "--kind", "wait", "--json"))]
     assert kinds == ["waiting", "givenup"]
+
+
+def test_a_run_whose_journal_failed_says_how_to_go_on_and_goes_on(tmp_path, scripted):
+    model = scripted(reply(text("lost")), reply(text("kept")))
+    model.hold = threading.Event()
+    life = living(tmp_path, model, "run", "go")
+    while not model.requests:
+        assert life.poll() is None
+        time.sleep(0.01)
+    (lock,) = (tmp_path / "state" / "locks").iterdir()
+    lock.unlink()
+    lock.touch(0o600)  # as if another process had taken the session up
+    model.hold.set()
+    told = life.communicate(timeout=20)[1]
+    assert (life.returncode, "was taken up by another process" in told) == (1, True)
+    assert told.endswith(f"to go on where it stopped:  harness resume {lock.stem}\n")
+    assert harness(tmp_path, model, "resume", lock.stem).stdout == "kept\n"
 
 
 def test_a_limit_that_is_nearly_used_up_is_told(tmp_path, scripted):

@@ -7,6 +7,10 @@ from test_cli import json_of, mcp, source
 from test_faces import harness
 from workbench import NAMES
 
+from reference_harness.records import Asked, Call, Decided, Decision, Entry, Opened, Prompted, Replied, Started, Usage
+from reference_harness.stores import SQLiteStore
+from reference_harness.work_records import Waiting
+
 
 def test_an_option_that_names_no_tool_says_so(tmp_path, scripted):
     model = scripted(reply(text("x")))
@@ -92,3 +96,23 @@ def test_a_session_is_of_the_agent_type_that_the_command_names(tmp_path, scripte
     changed = harness(tmp_path, model, "chat", "--resume", "last", "--agent", "plan")
     assert changed.returncode == 2 and "keeps the agent type it began with" in changed.stderr
     assert len(json_of(harness(tmp_path, model, "sessions", "--json"))) == 1, "what was refused began nothing"
+
+
+def test_what_has_no_result_yet_is_shown_as_it_stands(tmp_path, scripted):
+    calls = tuple(Call(name, "look", {"nonce": name}, "d") for name in ("runs", "waits", "asks", "plans"))
+    yes = [
+        Decided(Decision(name, "look", "d", "allow", "r", "automatic", "policy", "once", "b"))
+        for name in ("runs", "waits")
+    ]
+    told = [
+        Opened("/", "m"), Prompted("go"), Replied(1, (), "tool_use", Usage(), calls), *yes,
+        Started("waits", "look", "d"), Waiting("waits", "ticket 7"), Started("runs", "look", "d"), Asked("asks"),
+    ]  # fmt: skip
+    store = SQLiteStore(tmp_path / "state")
+    store.append("0123456789abcdef", [Entry(seq, float(seq), record) for seq, record in enumerate(told, 1)])
+    store.close()
+    shown = harness(tmp_path, scripted(reply(text("x"))), "show", "last").stdout.splitlines()
+    assert shown[-4:] == [
+        "  (runs) executing", "  (waits) waiting for what comes under ticket 7", "  (asks) awaiting approval",
+        "  (plans) planned",
+    ]  # fmt: skip

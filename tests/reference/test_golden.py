@@ -222,6 +222,8 @@ def test_what_is_looser_at_resume_is_told_at_the_terminal_and_over_acp(tmp_path,
     assert command(tmp_path, model, "run", "go", "--deny", "wipe", "--turns", "9").returncode == 0
     resumed = command(tmp_path, model, "resume", "last", "more", "--turns", "none")
     assert "limit turns: 9 before, none now" in resumed.stderr
+    *_, line = command(tmp_path, model, "log", "--kind", "guarded").stdout.splitlines()
+    assert "loosened=" in line and "limit turns: 9 before" in line, "a long line is cut behind what matters"
     assert "looser" not in command(tmp_path, model, "resume", "last", "more", "--turns", "8").stderr
 
     async def story():

@@ -170,6 +170,9 @@ def test_a_coordinator_decides_for_workers_in_other_processes_one_of_which_dies(
         harness = patiently(story())
     assert sorted(tools.journal) == [("wipe", "1a"), ("wipe", "2a"), ("wipe", "3a")]
     decisions = [*audit.query(harness.store, {"handler": "coordinator"})]
+    whose = {d["arguments"]["nonce"]: d["worker"] for d in decisions}
+    assert whose == {"1a": "one", "1b": "one", "2a": "two", "3a": "three", "4a": "stranger"}
+    assert [d["worker"] for d in audit.query(harness.store, {"worker": "one"})] == ["one", "one"]
     assert {d["argumentsHash"] for d in decisions if d["who"] == "the lead"} >= {
         d["argumentsHash"] for d in decisions if d["decision"] == "allow"
     }

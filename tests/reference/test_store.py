@@ -119,6 +119,13 @@ class TestEveryStore:
         place.execute("DROP INDEX sought")
         assert verify_chain(store, ID).whole
 
+    def test_of_all_sessions_each_is_in_its_own_order_also_if_the_clock_was_set_back(self, place):
+        store, at = place.open(), {ID: (5.0, 1.0, 9.0), OTHER: (6.0, 2.0, 7.0)}
+        for session, times in at.items():
+            store.append(session, [Entry(seq, time, Prompted("p")) for seq, time in enumerate(times, 1)])
+        found = [(session, entry.seq) for session, entry in store.scan(None, ["prompted"])]
+        assert found == [(ID, 1), (ID, 2), (OTHER, 1), (OTHER, 2), (OTHER, 3), (ID, 3)]
+
     def test_a_reader_goes_on_where_it_stopped(self, place, monkeypatch):
         store, call = filled(place), Call("c", "wipe", {}, "d")
         store.append(
@@ -339,36 +346,3 @@ def test_the_environment_names_the_shared_store(postgres, monkeypatch, tmp_path)
     assert type(store).__name__ == "PostgresStore"
     store.close()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("address", "told"), [
-    ("postgresql://u:hunter2@/nothing_there?host=/nowhere", "see that the server runs"),
-    ("postgresql://u:hunter2@[", "is no address"), ("hunter2 hunter2", "is no address"),
-])  # fmt: skip
-def test_a_missing_server_is_told_without_the_password(address, told):
-    pytest.importorskip("psycopg")
-    from reference_harness.stores.postgres import PostgresStore
-
-    with pytest.raises(StoreFault, match=told) as caught:
-        PostgresStore(address)
-    assert "hunter2" not in str(caught.value)
-
-
-def test_a_connection_that_breaks_is_an_error_once_and_the_lease_is_still_ours(postgres):
-    import psycopg
-
-    made: list[Any] = []
-    for place in postgres_place(postgres, made):
-        store = filled(place)
-        lease = store.lease(ID)
-        store.append(ID, prompts(4, "before"))
-        with psycopg.connect(postgres, autocommit=True) as raw:
-            raw.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 't%%'")
-        with pytest.raises(StoreFault, match="cannot be written"):
-            store.append(ID, prompts(5, "lost"))
-        store.append(ID, prompts(5, "said again"))
-        with pytest.raises(UsageFault, match="another process"):
-            place.open().lease(ID)
-        lease.release()
-        for one in made:
-            one.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -92,6 +93,72 @@ def test_files_are_private(tmp_path):
     for path in (place, *place.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
     lease.release()
+
+
+def test_a_second_store_in_one_process_leaves_the_first_its_log(tmp_path):
+    code = "import sys; from pathlib import Path; from reference_harness.stores import SQLiteStore as S; print(S(Path(sys.argv[1])).last(sys.argv[2]))"
+    first, second = SQLiteStore(tmp_path), SQLiteStore(tmp_path)
+    for seq in (1, 2):  # each reader believes to be the last one, and tidies up when it leaves
+        first.append(ID, [Entry(seq, 1.0, Opened("/", "m"))])
+        reader = subprocess.run([sys.executable, "-c", code, tmp_path, ID], capture_output=True, check=True, timeout=20)
+        assert int(reader.stdout) == seq
+    for store in (first, second):
+        store.close()
+
+
+READER = """
+import os, sys
+from pathlib import Path
+from reference_harness.errors import HarnessFault
+from reference_harness.stores import SQLiteStore
+try:
+    store = SQLiteStore(Path(sys.argv[1]))
+    print(store.sessions() == [sys.argv[2]] and len(store.read(sys.argv[2])), len(list(store.scan(None, ["opened"]))))
+    store.lease(sys.argv[2])
+except HarnessFault as fault:
+    print(type(fault).__name__, fault)
+"""
+
+
+@pytest.fixture(params=["mode", "mount"])
+def protected(request, tmp_path):
+    """Reads a folder that is closed for writing, as somebody who may not do so all the same."""
+    folder = tmp_path / "a #folder? 100%"
+    if request.param == "mount" and not shutil.which("bwrap"):
+        pytest.skip("no bubblewrap here to mount it for reading alone")
+    as_somebody = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    mounted = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", str(folder), str(folder)]
+
+    def look() -> list[str]:
+        if request.param == "mode":
+            for path in (*folder.rglob("*"), folder):
+                path.chmod(0o500 if path.is_dir() else 0o400)
+        prefix = as_somebody if request.param == "mode" else mounted
+        done = subprocess.run([*prefix, sys.executable, "-c", READER, folder, ID], capture_output=True, text=True,
+                              check=False, cwd=Path(__file__).parents[2], timeout=20)  # fmt: skip
+        return done.stdout.splitlines() or [done.stderr]
+
+    look.folder = folder
+    yield look
+    folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_where_nothing_may_be_written_all_is_read_and_no_lease_is_given(end, protected):
+    code = "from test_store_files import *; store = filled(Path(sys.argv[1])) and SQLiteStore(Path(sys.argv[1])); "
+    code += f"store.append(ID, [Entry(3, 3.0, Prompted('x'))]); store.close() if '{end}' == 'closed' else os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, protected.folder], check=False, cwd=Path(__file__).parent, timeout=20)
+    assert (protected.folder / "journal.db-wal").exists() == (end == "killed")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in protected.folder.rglob("*")}
+    read, told = protected()
+    assert read == "3 1"
+    assert re.match("StoreFault the journal .* may only be read.*HARNESS_STATE_DIR", told)
+    after = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in protected.folder.rglob("*")}
+    assert before == after, "nothing was touched"
+    if end == "killed":
+        protected.folder.chmod(0o700)
+        (protected.folder / "journal.db-shm").unlink()
+        assert re.match("StoreFault .* may only be read, and that needs journal.db-shm.*copy", protected()[0])
 
 
 def test_a_file_that_was_opened_to_others_is_closed_again(tmp_path):

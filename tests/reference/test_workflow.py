@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -219,19 +220,25 @@ def test_two_calls_never_wait_under_one_token(house, tmp_path, scripted, run):
     assert (told["t1"], told["t2"].startswith("in doubt")) == ("one", True)
 
 
+@asynccontextmanager
+async def waiting(harness, tmp_path):
+    """A session whose turn has ended as waiting, and its person; afterwards its journal is sound."""
+    session, person = await opened(harness, tmp_path)
+    assert (await session.prompt("go")).reason == "waiting"
+    yield session, person
+    await harness.close()
+    assert sound(harness)
+
+
 def test_who_goes_on_without_it_is_told_and_a_late_result_is_refused(house, tmp_path, scripted, run):
     model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("without")))
 
     async def story():
-        harness = house(model)
-        session, _ = await opened(harness, tmp_path)
-        await session.prompt("go")
-        assert (await session.prompt("never mind")).reason == "end_turn"
-        assert records(harness, session.id, "givenup") == [GivenUp("t1", "ticket-1", WENT_ON)]
-        with pytest.raises(UsageFault, match="nobody waits any more"):
-            session.external("ticket-1", "late")
-        await harness.close()
-        assert sound(harness)
+        async with waiting(harness := house(model), tmp_path) as (session, _):
+            assert (await session.prompt("never mind")).reason == "end_turn"
+            assert records(harness, session.id, "givenup") == [GivenUp("t1", "ticket-1", WENT_ON)]
+            with pytest.raises(UsageFault, match="nobody waits any more"):
+                session.external("ticket-1", "late")
 
     run(story())
     told = results(model.requests[1])["t1"]
@@ -262,18 +269,14 @@ def test_a_cancel_gives_up_what_a_session_waits_for_and_ends_as_one_turn(house, 
     model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("not this")))
 
     async def story():
-        harness = house(model)
-        session, person = await opened(harness, tmp_path)
-        await session.prompt("go")
-        await session.cancel()
-        assert [event.reason for event in person.shown if isinstance(event, Ended)] == ["waiting", "cancelled"]
-        assert [one.because for one in records(harness, session.id, "givenup")] == [STOPPED]
-        assert not session.workflow.open_calls()
-        assert not (await session.proceed()).continued
-        await session.cancel()
-        assert len(records(harness, session.id, "turnended")) == 2, "there is nothing more to cancel"
-        await harness.close()
-        assert sound(harness)
+        async with waiting(harness := house(model), tmp_path) as (session, person):
+            await session.cancel()
+            assert [event.reason for event in person.shown if isinstance(event, Ended)] == ["waiting", "cancelled"]
+            assert [one.because for one in records(harness, session.id, "givenup")] == [STOPPED]
+            assert not session.workflow.open_calls()
+            assert not (await session.proceed()).continued
+            await session.cancel()
+            assert len(records(harness, session.id, "turnended")) == 2, "there is nothing more to cancel"
 
     run(story())
     assert len(model.requests) == 1
