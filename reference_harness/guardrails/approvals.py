@@ -114,6 +114,24 @@ async def _bound(stage: Stage) -> str:
     return "neither ran"
 
 
+@probe("a file that changed while the approver looked at the difference is not overwritten")
+async def _overwritten(stage: Stage) -> str:
+    place = stage.workspace / "file"
+    calls: dict[str, Step] = {
+        "write": [("write", {"path": "file", "content": "mine"})],
+        "edit": [("edit", {"path": "file", "old": "here", "new": "mine"})],
+    }  # fmt: skip
+    for name, call in calls.items():
+        for meanwhile in (None, "another's, here"):
+            place.write_text("as it was shown, here")
+            change = (lambda _question, text=meanwhile: place.write_text(text)) if meanwhile else None
+            async with stage.plain().session(call, client=Approver("allow", meanwhile=change)) as session:
+                await session.prompt("go")
+            must(meanwhile is not None or "mine" in place.read_text(), f"{name}: not even what was shown is written")
+            must(meanwhile in (None, place.read_text()), f"{name}: what another program wrote meanwhile is gone")
+    return f"{' and '.join(calls)}: what was shown is written, and nothing else is lost"
+
+
 @probe("a call like one that may have had its effect is asked about, whatever allows it")
 async def _doubtful(stage: Stage) -> str:
     stage, ran, made = stage.plain(ALLOW), [], Functions("silent")

@@ -22,6 +22,7 @@ from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
 from reference_harness.grants import Grants
 from reference_harness.harness import Harness
+from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
 from reference_harness.policy import PolicyFile
 from reference_harness.prices import sheet
@@ -128,7 +129,7 @@ class Stage:
     @asynccontextmanager
     async def session(
         self, *script: Step, more: Mapping[str, Any] | None = None, client: Any = None, resume: str = "",
-        sources: Iterable[ToolSource] = (), store: Store | None = None, cwd: Path | None = None,
+        sources: Iterable[Server | ToolSource] = (), store: Store | None = None, cwd: Path | None = None,
         model: ScriptedModel | None = None,
     ) -> AsyncIterator[Session]:  # fmt: skip
         """A session of the live configuration, with `more` on top of it.
@@ -139,7 +140,7 @@ class Stage:
             self.state, model or ScriptedModel(script, name=priced()), store or SQLiteStore(self.state),
             standing_servers=False, rules=self.rules, grants=self.grants(),
         )  # fmt: skip
-        tools: list[ToolSource] = [self.tools(), *sources]
+        tools: list[Server | ToolSource] = [self.tools(), *sources]
         try:
             if resume:
                 session, _ = await harness.load_session(resume, tools, dict(more or {}), client=client)
@@ -232,6 +233,7 @@ def load() -> Mapping[str, Probe]:
         own_rules,
         own_tools,
         policies,
+        servers,
         summaries,
         tools,
         writers,

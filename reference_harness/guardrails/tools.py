@@ -10,6 +10,8 @@ from typing import Any
 from reference_harness import tools
 from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe, told
+from reference_harness.paths import MOST_VALUES
+from reference_harness.places import TOO_MANY
 from reference_harness.policy import PolicyFile
 from reference_harness.pool import matches
 from reference_harness.records import Decided, PoolAssembled
@@ -19,6 +21,8 @@ from reference_harness.scripted import ScriptedModel
 LARGE, BOUND = 3_000_000, 200_000  # characters of an answer, and of what the model may be told of it
 SHORT, LONG = 0.05, 5.0  # seconds that a tool may take here, and that it takes
 LONGEST = 24 * 3600.0  # seconds that any tool may be given
+DENIED = "secrets/of-the-probe"
+HIDDEN = f'[[rule]]\ndecision = "allow"\ntool = "many"\n[[rule]]\ndecision = "deny"\npaths = ["{DENIED}"]\n'
 
 
 @probe("a source that is not trusted is not believed, and neither is a skill")
@@ -30,6 +34,25 @@ async def _not_believed(stage: Stage) -> str:
             await session.prompt("go")
         must(not stage.ran, f"it ran because it said of itself that it only reads: {stage.ran}")
     return "each says that it only reads, and was not run unasked"
+
+
+@probe("a call with more values than are looked through for paths is asked about, whatever allows it")
+async def _values(stage: Stage) -> str:
+    stage, made, client = stage.plain(HIDDEN), Functions("many"), Approver("deny")
+
+    @made.tool(READ_ONLY)
+    def many(values: list[str]) -> str:
+        stage.ran.append(("many", values[0]))
+        return "seen"
+
+    calls = [("many", {"values": values}) for values in (["few"], [DENIED], [DENIED, *["x"] * MOST_VALUES])]
+    async with stage.session(calls, sources=[made], client=client) as session:
+        await session.prompt("go")
+        states = [view.state for view in session.workflow.calls.values()]
+    must(stage.ran == [("many", "few")], f"ran with a path that is denied: {len(stage.ran)} calls")
+    must(states == ["done", "refused", "refused"], f"the calls are {states}")
+    must([one.rule for one in client.asked] == [TOO_MANY], f"asked about: {[one.rule for one in client.asked]}")
+    return f"{MOST_VALUES} values are looked through: with more it is asked about"
 
 
 @probe("a result is bounded, however much a tool says")

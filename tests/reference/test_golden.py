@@ -100,9 +100,7 @@ def test_what_came_to_the_policy_and_loosens_it_is_named(monkeypatch, text, word
     ],
 )
 def test_a_looser_mode_server_or_judgement_is_named(text, words):
-    strict = parse(
-        '[permissions]\nmodes = ["ask", "plan", "auto"]\n[mcp.x]\nurl = "http://x"\n', "a policy"
-    )
+    strict = parse('[permissions]\nmodes = ["ask", "plan", "auto"]\n[mcp.x]\nurl = "http://x"\n', "a policy")
     before, loose = Guards(Config(verifiers=("command: pytest -q",)), strict, "ask"), parse(text, "a policy")
     now = Guards(Config(), loose, loose.mode)
     assert words in worse(before, now)
