@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from reference_harness import builtin
-from reference_harness.errors import UsageFault
+from reference_harness.errors import HarnessFault
 from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
 from reference_harness.grants import Grants
@@ -34,6 +34,7 @@ from reference_harness.sources import ToolSource
 from reference_harness.stores import SQLiteStore, Store
 
 NO_SHELL = "there is no bash here, and so no shell"
+IN_STORE = "the store that sessions are kept in has one writer, and finds an edited record"
 PATIENCE = 60.0  # seconds until a probe that does not end is given up
 
 
@@ -229,6 +230,7 @@ def load() -> Mapping[str, Probe]:
         family,
         judging,
         limits,
+        live_store,
         lives,
         own_rules,
         own_tools,
@@ -257,7 +259,7 @@ async def _played(guardrail: str, function: Probe, stage: Stage) -> Finding:
         return Finding(guardrail, False, f"it did not end within {PATIENCE:g} seconds")
     except AssertionError as seen:
         return Finding(guardrail, False, str(seen))
-    except UsageFault as fault:
+    except HarnessFault as fault:
         return Finding(guardrail, False, f"it cannot be played with this configuration: {fault}")
     except Exception as error:  # noqa: BLE001 - what cannot be shown is not believed
         return Finding(guardrail, False, f"the probe broke: {type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -166,6 +166,12 @@ class PostgresStore(ChainedStore):
             if self._made is not None and isinstance(broken, psycopg.OperationalError):
                 self._made.close()  # what it did is unknown: the next statement speaks on a new one
             raise _fault(failing, broken, self._address) from None
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """What is written meanwhile is seen by this store alone, and taken back at the end: for a proof."""
+        with self._connection().transaction(force_rollback=True):
+            yield
 
     def _prepare(self) -> None:
         try:
