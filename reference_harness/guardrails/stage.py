@@ -24,7 +24,8 @@ from reference_harness.grants import Grants
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
 from reference_harness.permissions import Answer
-from reference_harness.policy import PolicyFile
+from reference_harness.paths import config_file
+from reference_harness.policy import Policy, PolicyFile
 from reference_harness.prices import sheet
 from reference_harness.records import AnyRecord, Compaction, Config, Limits
 from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, UNKNOWN
@@ -85,6 +86,7 @@ class Stage:
     ran: list[tuple[str, str]] = field(default_factory=list)
     description: str = ""  # of every tool
     rules: PolicyFile | None = None  # None: the operator's
+    bare: bool = False  # no settings and no rules: what nobody forbids has to happen here
 
     @property
     def workspace(self) -> Path:
@@ -118,6 +120,19 @@ class Stage:
         """The same place under no settings and this policy: for what no configuration may switch off, or forbid."""
         self.policy.write_text(policy)
         return replace(self, config=Config(), rules=PolicyFile(self.policy))
+
+    def apart(self) -> Stage:
+        """A stage of its own below this one, under no settings and no rules."""
+        below = Stage(Config(), self.other("apart"), bare=True)
+        return replace(below, rules=below.plain().rules)
+
+    def control(self, truth: bool, otherwise: str) -> None:
+        """Raise what was seen, if it is not true where nothing is forbidden: a harness that does nothing proves nothing."""
+        must(truth or not self.bare, f"not even what is allowed happens, so this shows nothing: {otherwise}")
+
+    def operator(self) -> Policy:
+        """The policy this stage is under, as it is now."""
+        return (self.rules or PolicyFile()).now()
 
     def grants(self) -> Grants:
         """The grants saved on this stage."""
@@ -215,6 +230,28 @@ def probe(guardrail: str) -> Callable[[Probe], Probe]:
     def add(function: Probe) -> Probe:
         PROBES[guardrail] = function
         return function
+
+    return add
+
+
+def live(guardrail: str) -> Callable[[Probe], Probe]:
+    """As `probe`, for what is played under the live configuration, and then under none: there its controls bind.
+
+    Where nothing is configured the two are one.
+    """
+
+    def add(function: Probe) -> Probe:
+        async def twice(stage: Stage) -> str:
+            if stage.config == Config() and not config_file().exists():
+                return await function(replace(stage, bare=True))
+            seen = await function(stage)
+            try:
+                await function(stage.apart())
+            except AssertionError as off:
+                raise AssertionError(f"under no settings: {off}") from off
+            return seen
+
+        return probe(guardrail)(twice)
 
     return add
 
