@@ -17,14 +17,14 @@ from typing import Any
 import msgspec
 
 from reference_harness import builtin
-from reference_harness.errors import HarnessFault
+from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
 from reference_harness.grants import Grants
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
-from reference_harness.permissions import Answer
 from reference_harness.paths import config_file
+from reference_harness.permissions import Answer
 from reference_harness.policy import Policy, PolicyFile
 from reference_harness.prices import sheet
 from reference_harness.records import AnyRecord, Compaction, Config, Limits
@@ -127,7 +127,7 @@ class Stage:
         return replace(below, rules=below.plain().rules)
 
     def control(self, truth: bool, otherwise: str) -> None:
-        """Raise what was seen, if it is not true where nothing is forbidden: a harness that does nothing proves nothing."""
+        """Raise what was seen, if it is not true where nothing is forbidden: who does nothing shows nothing."""
         must(truth or not self.bare, f"not even what is allowed happens, so this shows nothing: {otherwise}")
 
     def operator(self) -> Policy:
@@ -166,6 +166,15 @@ class Stage:
             yield session
         finally:
             await harness.close()
+
+    async def opens(self, *script: Step, **more: Any) -> bool:
+        """Whether a session that `session` would give begins, takes a prompt, and is not refused as not understood."""
+        try:
+            async with self.session(*script, **more) as session:
+                await session.prompt("go")
+        except UsageFault:
+            return False
+        return True
 
     def _merged(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The live settings and what the probe adds: lists grow, the rest is replaced; limits are those given alone.
