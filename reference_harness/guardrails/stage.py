@@ -33,6 +33,7 @@ from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
 from reference_harness.stores import SQLiteStore, Store
+from reference_harness.tools import ToolAnswer
 
 NO_SHELL = "there is no bash here, and so no shell"
 IN_STORE = "the store that sessions are kept in has one writer, and finds an edited record"
@@ -205,6 +206,17 @@ class Stage:
         made = Functions("named")
         for name in names:
             made.tool(risk)(self.tool(name))
+        return made
+
+    def silent(self) -> Functions:
+        """A destructive tool `silent` that begins, and of which nobody learns how it ended."""
+        made = Functions("silent")
+
+        @made.tool(DESTRUCTIVE)
+        def silent(what: str) -> ToolAnswer:
+            self.ran.append(("silent", what))
+            return ToolAnswer("no answer", is_error=True, uncertain=True)
+
         return made
 
     def tool(self, name: str) -> Callable[..., str]:

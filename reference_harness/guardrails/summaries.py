@@ -156,9 +156,11 @@ async def _no_room(stage: Stage) -> str:
     async with stage.plain().session(more=COMPACT, client=Approver("deny", "allow"), model=model) as session:
         for prompt in PROMPTS:
             await session.prompt(prompt)
-        session.set_limits({"tokens": session.budget.tokens + 20})
         before = len(model.requests)
-        with suppress(LimitHit):
-            await session.compact()
-    must(len(model.requests) == before, "a summary was asked for beyond the limit of tokens")
+        for more, summaries in ((20, 0), (10**6, 1)):
+            session.set_limits({"tokens": session.budget.tokens + more})
+            with suppress(LimitHit):
+                await session.compact()
+            sent = len(model.requests) - before
+            must(sent == summaries, f"{sent} summaries were asked for, with {more} tokens left")
     return "it is not asked for"

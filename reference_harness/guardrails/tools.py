@@ -9,10 +9,9 @@ from typing import Any
 
 from reference_harness import tools
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe, told
+from reference_harness.guardrails.stage import Approver, Stage, live, must, priced, probe, told
 from reference_harness.paths import MOST_VALUES
 from reference_harness.places import TOO_MANY
-from reference_harness.policy import PolicyFile
 from reference_harness.pool import matches
 from reference_harness.records import Decided, PoolAssembled
 from reference_harness.registry import READ_ONLY, Source
@@ -25,14 +24,17 @@ DENIED = "secrets/of-the-probe"
 HIDDEN = f'[[rule]]\ndecision = "allow"\ntool = "many"\n[[rule]]\ndecision = "deny"\npaths = ["{DENIED}"]\n'
 
 
-@probe("a source that is not trusted is not believed, and neither is a skill")
+@live("a source that is not trusted is not believed, and neither is a skill")
 async def _not_believed(stage: Stage) -> str:
-    for source in (Source("foreign", "foreign", trusted=False), Source("learned", "learned", tier="skill")):
+    foreign, learned = Source("foreign", "foreign", trusted=False), Source("learned", "learned", tier="skill")
+    for source in (foreign, learned, Source("known", "known")):
         made = stage.named(f"{source.name}_look", risk=READ_ONLY)
         made.name, made.source = source.name, source
         async with stage.session([(f"{source.name}_look", {"what": "x"})], sources=[made]) as session:
             await session.prompt("go")
-        must(not stage.ran, f"it ran because it said of itself that it only reads: {stage.ran}")
+        believed = source.trusted and source.tier != "skill"
+        must(believed or not stage.ran, f"it ran because it said of itself that it only reads: {stage.ran}")
+    stage.control(bool(stage.ran), "one that is trusted does not run, either")
     return "each says that it only reads, and was not run unasked"
 
 
@@ -98,13 +100,14 @@ async def _time(stage: Stage) -> str:
     async with stage.plain().session([("endless", {})], sources=[_Endless()]) as session:
         await session.prompt("go")
         must("at last" not in told(session), "it was waited for")
-        must(all(view.uncertain for view in session.workflow.calls.values()), f"the model was told: {told(session)}")
+        doubts = [view.uncertain for view in session.workflow.calls.values()]
+        must(doubts == [True], f"the model was told: {told(session)}")
     return f"given up; any other has {given:g} seconds"
 
 
-@probe("a tool that is off by default is offered to nobody who does not name it")
+@live("a tool that is off by default is offered to nobody who does not name it")
 async def _off(stage: Stage) -> str:
-    named = (*stage.config.enable, *(stage.rules or PolicyFile()).now().enable)
+    named = (*stage.config.enable, *stage.operator().enable)
     async with stage.session([("fetch", {"url": "http://127.0.0.1:9/"})]) as session:
         on_request = [tool for tool in session.registry.tools() if tool.on_request]
         wrong = [
@@ -116,6 +119,8 @@ async def _off(stage: Stage) -> str:
         await session.prompt("go")
         ran = [view.call.tool for view in session.workflow.calls.values() if view.starts]
         must(not ran, f"it ran unasked: {ran}")
+    async with stage.session(more={"enable": ["fetch"]}) as session:
+        stage.control("fetch" in session.pool.tools, "it is not offered where it is named, either")
     return f"named by the configuration: {', '.join(named) or 'none'}; a call of it is not run unasked"
 
 
@@ -136,7 +141,7 @@ async def _left_out(stage: Stage) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if name in asked_for)
 
 
-@probe("what is sent to the model is what the pool offers, and nothing else")
+@live("what is sent to the model is what the pool offers, and nothing else")
 async def _sent(stage: Stage) -> str:
     async with stage.session("hello", more={"exclude": ["probe_mutating"]}) as session:
         await session.prompt("go")
@@ -146,6 +151,7 @@ async def _sent(stage: Stage) -> str:
             must(names == list(session.pool.tools), f"sent: {names}")
             must("probe_mutating" not in names, "a tool that is left out was sent")
         sent = len(session.model.requests)
+        stage.control(sent > 0 and "probe_read_only" in session.pool.tools, f"{sent} requests")
     return f"{sent} requests"
 
 
