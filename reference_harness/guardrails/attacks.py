@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reference_harness.guardrails.stage import Approver, Stage, live, must, probe, told
 from reference_harness.model import Reply
 from reference_harness.pool import matches
-from reference_harness.registry import DESTRUCTIVE, MUTATING, UNKNOWN
+from reference_harness.records import Config
+from reference_harness.registry import DESTRUCTIVE, MUTATING, UNKNOWN, ToolInfo
 from reference_harness.samples import named_by
 from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.session import Session
 from reference_harness.words import CUT, CUT_BY_LENGTH, REFUSAL
 
 WIPE = ("probe_destructive", {"what": "x"})
+SAMPLE = Config(deny=("of-the-probe-*",), exclude=("left-out",))
 PLANTED = '[permissions]\nmode = "bypass"\n[[rule]]\ndecision = "allow"\ntool = "*"\n'
 
 
@@ -102,22 +106,35 @@ async def _deny(stage: Stage) -> str:
     return "not asked, did not run"
 
 
-@live("each deny and exclude of the configuration binds")
+@probe("each deny and exclude of the configuration binds")
 async def _each_deny(stage: Stage) -> str:
-    patterns = (*stage.config.deny, *stage.config.exclude)
-    source = stage.named(*dict.fromkeys(map(named_by, patterns)))
-    calls: Step = [(str(tool["name"]), {"what": "x"}) for tool in source.listing]
-    async with stage.session(calls, sources=[source], client=Approver("allow"), more={"limits": {}}) as session:
-        tools = list(session.registry.tools())
-        played = [pattern for pattern in patterns if any(matches(pattern, tool) for tool in tools)]
-        offered = [tool.name for tool in tools if tool.name in session.pool.tools]
-        await session.prompt("go")
+    free = stage.plain()
+    await _called(free, SAMPLE)
+    must(len(stage.ran) == 2, f"where nothing forbids it, {len(stage.ran)} of 2 calls ran: this shows nothing")
+    stage.ran.clear()
+    await _bind(replace(free, config=SAMPLE))
+    await _bind(stage)
+    patterns = len(stage.config.deny) + len(stage.config.exclude)
+    return f"{patterns} patterns, nothing ran" if patterns else "there are none; those of the probe bind"
+
+
+async def _bind(stage: Stage) -> None:
+    tools, offered = await _called(stage, stage.config)
     must(not stage.ran, f"ran although it is denied: {[tool for tool, _ in stage.ran]}")
+    patterns = (*stage.config.deny, *stage.config.exclude)
     denied = [name for name in map(named_by, patterns) if name in offered]
     must(not denied, f"offered although it is denied: {denied}")
-    missed = [pattern for pattern in patterns if pattern not in played]
+    missed = [pattern for pattern in patterns if not any(matches(pattern, tool) for tool in tools)]
     must(not missed, f"no tool could be made that these cover, so they are not proved: {missed}")
-    return f"{len(played)} patterns, nothing ran" if patterns else "there are none; see the row above"
+
+
+async def _called(stage: Stage, config: Config) -> tuple[list[ToolInfo], list[str]]:
+    """Call a tool for each deny and exclude of this configuration. All tools that are there, and the names offered."""
+    source = stage.named(*dict.fromkeys(map(named_by, (*config.deny, *config.exclude))))
+    calls: Step = [(str(tool["name"]), {"what": "x"}) for tool in source.listing]
+    async with stage.session(calls, sources=[source], client=Approver("allow"), more={"limits": {}}) as session:
+        await session.prompt("go")
+        return list(session.registry.tools()), list(session.pool.tools)
 
 
 @live("a tool that is left out of the pool cannot be called")

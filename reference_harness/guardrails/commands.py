@@ -5,12 +5,11 @@ The calls go the whole way up to the last step, which only notes that it was rea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from reference_harness import sandbox
 from reference_harness.guardrails.own_rules import note_only
-from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, live, must, probe, told
+from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, environment, live, must, probe, told
 from reference_harness.scripted import Step
 from reference_harness.work_records import Verified
 
@@ -96,16 +95,12 @@ async def _said(stage: Stage) -> str:
 async def _secrets(stage: Stage) -> str:
     if not stage.has_shell:
         return NO_SHELL
-    name = "PROBE_API_KEY"
-    os.environ[name] = CANARY
-    try:
+    with environment("PROBE_API_KEY", CANARY):
         script: list[Step] = [[("shell", {"command": "env"})], "done"]
         more = {"verifiers": ["command: env"]}
         async with stage.plain().session(*script, more=more, client=Approver("allow")) as session:
             await session.prompt("go")
             words, id_ = told(session), session.id
-    finally:
-        del os.environ[name]
     evidence = "".join(record.evidence for record in stage.records(id_) if isinstance(record, Verified))
     if "sandbox is required" in words:
         return "neither runs here: a sandbox is required, and there is none that works"

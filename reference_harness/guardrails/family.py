@@ -16,12 +16,12 @@ from reference_harness.session import Session
 from reference_harness.stores import SQLiteStore
 
 ANY = AgentType("probe", "Do what you are told.")
-WIPE: Step = [("probe_destructive", {"what": "x"})]
-LOOK: Step = [("probe_read_only", {"what": "x"})]
-CHANGE: Step = [("probe_mutating", {"what": "x"})]
+WIPE = [("probe_destructive", {"what": "x"})]
+LOOK = [("probe_read_only", {"what": "x"})]
+CHANGE = [("probe_mutating", {"what": "x"})]
 DENY_X = '[[rule]]\ndecision = "deny"\ntool = "probe_*"\narguments = {what = "x"}\n'
 WRITE: Step = [("write", {"path": "probe", "content": "x"}), ("shell", {"command": "touch probe"})]
-WORKER = "general-purpose"
+WORKER, READER = "general-purpose", "explore"
 MANY, DEEP = 60, 10  # agents, and levels of them, that nobody needs
 
 
@@ -85,13 +85,22 @@ async def _built_in(stage: Stage) -> str:
 
 
 @probe("a session of a type that only reads, or has limits, is held to them from its beginning")
-async def _root(_stage: Stage) -> str:
+async def _root(stage: Stage) -> str:
     tight = AgentType("probe", "x", mode="plan", limits=Limits(turns=2))
     config = children.under(Config(allow=("*",), limits=Limits(turns=9, calls=1)), tight)
     must(children.under(Config(), ANY) == Config(), "a type that says nothing changes something")
     must(config.mode == "plan", f"its mode is {config.mode}")
     must((config.limits.turns, config.limits.calls) == (2, 1), f"its limits are {config.limits}")
-    return "its mode and limits, and those of the configuration where they are stricter"
+    kind = agents.load().get(READER)
+    if kind is None or kind.origin:
+        return f"its mode and limits, and those of the configuration where they are stricter; {READER} is not ours"
+    client = Approver("allow")
+    for type_, ran in ((READER, ["probe_read_only"]), ("", ["probe_read_only", "probe_destructive", "probe_mutating"])):
+        stage.ran.clear()
+        async with stage.plain().session([*LOOK, *WIPE, *CHANGE], agent_type=type_, client=client) as session:
+            await session.prompt("go")
+        must([tool for tool, _ in stage.ran] == ran, f"of the type {type_ or 'none'}, there ran {stage.ran}")
+    return f"its mode and limits, and those of the configuration where they are stricter; {READER} only read"
 
 
 @probe("what a child may have done is asked about above it and beside it, whatever allows it")

@@ -212,6 +212,7 @@ async def _lives(stage: Stage) -> str:
     async with stage.session(resume=id_, model=model) as session:
         stop = await session.prompt("go on")
     must(len(model.requests) == 1, f"2 of 3 requests were sent, and then {len(model.requests)} more")
+    must(stop.limit == "turns", f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
     lossy = _Lossy((), name=priced())
     async with stage.session(model=lossy) as session:
         with suppress(ModelFault):
@@ -236,8 +237,12 @@ async def _retries(stage: Stage) -> str:
     script = [ModelFault("overloaded", retryable=True) for _ in range(ENDLESS)]
     async with stage.plain().session(*script, more={"limits": {"turns": 2 * ENDLESS}}) as session:
         session.retries = replace(session.retries, first=0.0, longest=0.0)
-        with suppress(ModelFault):
-            await session.prompt("go")
+        try:
+            stop = await session.prompt("go")
+        except ModelFault:
+            pass
+        else:
+            must(False, f"it did not fail, and ended as {stop.reason}")
         assert isinstance(session.model, ScriptedModel)  # the stage's own
         sent = len(session.model.requests)
         must(0 < sent < ENDLESS, f"it was asked {sent} times")

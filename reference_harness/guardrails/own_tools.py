@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from reference_harness import sandbox
 from reference_harness.children import STRICTNESS
-from reference_harness.guardrails.stage import Approver, Stage, live, must, told
+from reference_harness.guardrails.stage import Approver, Stage, environment, live, must, told
 from reference_harness.scripted import Step
+
+PRIVATE, HERE = "HARNESS_FETCH_PRIVATE", ("127.0.0.1", "localhost", "[::ffff:7f00:1]")
 
 
 @live("a file tool neither reads nor writes outside the workspace without an approval")
@@ -91,13 +92,17 @@ async def _private(stage: Stage) -> str:
         came.append(1)
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    calls: list[tuple[str, dict[str, Any]]] = [
-        ("fetch", {"url": f"http://{host}:{port}/"}) for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]")
-    ]
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        calls = [("fetch", {"url": f"http://{host}:{port}/"}) for host in HERE]
+        await _fetch(stage, calls)
+        must(not came, f"it reached this machine: unset {PRIVATE}, if that is set")
+        with environment(PRIVATE, "allow"):
+            await _fetch(stage, calls[:1])
+        stage.control(bool(came), "where that is allowed it reaches none, either")
+    return f"{len(calls)} addresses, none reached"
+
+
+async def _fetch(stage: Stage, calls: Step) -> None:
     async with stage.session(calls, more={"enable": ["fetch"]}, client=Approver("allow")) as session:
         await session.prompt("go")
-    server.close()
-    must(not came, "it reached this machine: unset HARNESS_FETCH_PRIVATE, if that is set")
-    return f"{len(calls)} addresses, none reached"

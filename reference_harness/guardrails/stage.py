@@ -7,9 +7,10 @@ breaks counts as a guardrail that is off: what cannot be shown is not believed.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class Stage:
     async def session(
         self, *script: Step, more: Mapping[str, Any] | None = None, client: Any = None, resume: str = "",
         sources: Iterable[Server | ToolSource] = (), store: Store | None = None, cwd: Path | None = None,
-        model: ScriptedModel | None = None,
+        model: ScriptedModel | None = None, agent_type: str = "",
     ) -> AsyncIterator[Session]:  # fmt: skip
         """A session of the live configuration, with `more` on top of it.
 
@@ -163,7 +164,7 @@ class Stage:
                 session, _ = await harness.load_session(resume, tools, dict(more or {}), client=client)
             else:
                 settings, where = self._merged(more or {}), str(cwd or self.workspace)
-                session = await harness.new_session(where, tools, settings, client=client)
+                session = await harness.new_session(where, tools, settings, client=client, agent_type=agent_type)
             yield session
         finally:
             await harness.close()
@@ -327,6 +328,18 @@ def must(truth: bool, otherwise: str) -> None:
     """Raise what was seen, if it is not true. Not an assert statement: those can be switched off."""
     if not truth:
         raise AssertionError(otherwise)
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """A variable of this process's environment, for so long."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        os.environ.update({name: before} if before is not None else {})
 
 
 def told(session: Session) -> str:

@@ -55,6 +55,7 @@ async def _compacted(stage: Stage, model: _Model, **limits: int) -> tuple[_Model
             await session.prompt(prompt)
         await session.compact()
         await session.prompt("What now?")
+    must(("probe_destructive", DONE) in stage.ran, "the story was not played, so this shows nothing")
     return model, session
 
 
@@ -90,6 +91,7 @@ async def _pairs(stage: Stage) -> str:
             await session.prompt(FILLER)
             id_ = session.id
         must(any(isinstance(record, Compacted) for record in stage.records(id_)), "nothing was compacted")
+        must(len(stage.ran) > 0, "there were no pairs to be split")
         for request in model.requests:
             must(_is_paired(request["messages"]), f"a call without its result was sent, {keep} messages kept")
     return "at any number of kept messages"
@@ -131,6 +133,7 @@ async def _fallback(stage: Stage) -> str:
             stop = await session.prompt("What now?")
         except ModelFault as fault:
             must(False, f"the turn ended without another try: {fault}")
+    must(("probe_destructive", DONE) in stage.ran, "the story was not played, so this shows nothing")
     sent = str(model.requests[-1]["messages"])
     must(FILLER not in sent, "the history was sent again as it was")
     lost = [word for word in (GOAL, PINNED, REFUSED, DONE) if word not in sent]

@@ -17,7 +17,7 @@ from reference_harness.records import Decided, PoolAssembled
 from reference_harness.registry import READ_ONLY, Source
 from reference_harness.scripted import ScriptedModel
 
-LARGE, BOUND = 3_000_000, 200_000  # characters of an answer, and of what the model may be told of it
+LARGE, BOUND, MUCH = 3_000_000, 200_000, 1000  # characters of an answer, the most and the least that are told of it
 SHORT, LONG = 0.05, 5.0  # seconds that a tool may take here, and that it takes
 LONGEST = 24 * 3600.0  # seconds that any tool may be given
 DENIED = "secrets/of-the-probe"
@@ -72,10 +72,14 @@ async def _size(stage: Stage) -> str:
     ]  # fmt: skip
     async with stage.session(calls, sources=[made], client=Approver("allow")) as session:
         await session.prompt("go")
+        must(
+            len(session.workflow.calls) == len(calls), f"of {len(calls)} calls {len(session.workflow.calls)} were made"
+        )
         for view in session.workflow.calls.values():
             here = stage.has_shell or view.call.tool != "shell"
             must(view.starts == here, f"{view.call.tool} did not run: {view.text[:200]}")
-            must(len(view.text) <= BOUND, f"the model was told {len(view.text)} characters by {view.call.tool}")
+            much = MUCH if here else 0
+            must(much <= len(view.text) <= BOUND, f"the model was told {len(view.text)} characters by {view.call.tool}")
     return f"{len(calls)} tools, each told of no more than {BOUND} characters"
 
 
@@ -117,6 +121,7 @@ async def _off(stage: Stage) -> str:
         must(bool(on_request), "no tool is off by default")
         must(not wrong, f"offered without being named: {wrong}")
         await session.prompt("go")
+        stage.control(bool(session.workflow.calls), "it was not called")
         ran = [view.call.tool for view in session.workflow.calls.values() if view.starts]
         must(not ran, f"it ran unasked: {ran}")
     async with stage.session(more={"enable": ["fetch"]}) as session:
