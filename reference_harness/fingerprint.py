@@ -50,7 +50,8 @@ def _settings(guards: Guards) -> dict[str, str]:
 
 
 def _trust(given: Any) -> str:
-    return "not trusted" if isinstance(given, Mapping) and given.get("trusted") is False else "trusted"
+    """As `defaults` reads it: a server is trusted where that is said, and nowhere else."""
+    return "trusted" if isinstance(given, Mapping) and given.get("trusted") is True else "not trusted"
 
 
 def _limit(limits: Limits, name: str) -> str:

@@ -83,7 +83,9 @@ def _client(headers: Mapping[str, str]) -> httpx2.AsyncClient:
 
 
 class Connection:
-    """One open server. `lost` says why it is gone; None = it is there."""
+    """One open server. `lost` says why it is gone; None = it is there. `patience`: seconds that it may take to list."""
+
+    patience = START_TIMEOUT
 
     def __init__(self, server: Server, cwd: str, clients: HttpClients) -> None:
         self.server = server
@@ -106,10 +108,10 @@ class Connection:
             return
         self._task = asyncio.create_task(self._live())
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(self.patience):
                 await self._ready.wait()
         except TimeoutError:
-            self.lost = f"it did not answer within {START_TIMEOUT:g} seconds"
+            self.lost = f"it did not answer within {self.patience:g} seconds"
             self._task.cancel()
 
     async def relist(self) -> None:
@@ -118,7 +120,7 @@ class Connection:
         if self._session is None:
             return
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(self.patience):
                 await self._list(self._session)
         except Exception as error:  # noqa: BLE001 - what it offers is not known any more
             self.lost = f"its tools changed, and it did not list them again: {reason(error, self.source.origin)}"

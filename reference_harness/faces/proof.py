@@ -13,7 +13,7 @@ from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.faces import options, output
 from reference_harness.faces.commands_work import find
 from reference_harness.fingerprint import Guards, changes
-from reference_harness.guardrails import Finding, Golden, load, play
+from reference_harness.guardrails import IN_STORE, Finding, Golden, load, play
 from reference_harness.harness import Harness
 from reference_harness.paths import state_folder
 from reference_harness.records import Config
@@ -32,7 +32,7 @@ def guardrails(given: argparse.Namespace) -> int:
         return 1 if off else 0
     rows = [{"": "ok" if f.held else "OFF", "guardrail": f.guardrail, "what was seen": _first(f)} for f in findings]
     output.table(rows, ("", "guardrail", "what was seen"), "")
-    print(f"\n{len(findings) - len(off)} of {len(findings)} guardrails hold.{_where()}")  # noqa: T201 - a command prints
+    print(f"\n{len(findings) - len(off)} of {len(findings)} guardrails hold.{_where(findings)}")  # noqa: T201 - a command prints
     for finding in findings:
         if not finding.held or "\n" in finding.seen:
             seen = finding.seen.replace("\n", "\n     ")
@@ -46,9 +46,13 @@ def _first(finding: Finding) -> str:
     return f"{first} (more below)" if more else first
 
 
-def _where() -> str:
-    """What the reader should know of the store: no probe writes into the one that sessions are kept in."""
-    return " Their journals were SQLite, not the store in HARNESS_STORE." if os.environ.get("HARNESS_STORE") else ""
+def _where(findings: Sequence[Finding]) -> str:
+    """What the reader should know of the store: no probe leaves anything in the one that sessions are kept in."""
+    if not os.environ.get("HARNESS_STORE"):
+        return ""
+    tried = any(finding.guardrail == IN_STORE for finding in findings)
+    more = "lease and chain were tried in it, in a row of their own" if tried else "nothing was tried in it"
+    return f" Sessions were played on SQLite, not in the store in HARNESS_STORE: {more}."
 
 
 async def _played(config: Config, only: str) -> list[Finding]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from reference_harness.events import Question
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, must, probe
+from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, must, priced, probe
 from reference_harness.registry import DESTRUCTIVE
-from reference_harness.scripted import Step
+from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.tools import ToolAnswer
 
-WIPE: Step = [("probe_destructive", {"what": "x"})]
+WIPE = [("probe_destructive", {"what": "x"})]
 ALLOW = '[[rule]]\ndecision = "allow"\ntool = "probe_destructive"\n'
 
 
@@ -35,10 +35,14 @@ async def _always(stage: Stage) -> str:
     kept = stage.grants().all()
     must(len(kept) == 1, f"one answer for always was given, {len(kept)} are kept")
     must(not stage.grants().path.stat().st_mode & 0o077, "others may read or write what was allowed for always")
+    ran, nobody = len(stage.ran), Approver("deny")
+    async with stage.session(WIPE, client=nobody) as session:
+        await session.prompt("go")
+    must(len(stage.ran) == ran + 1 and not nobody.asked, "it does not even hold where it was given: this shows nothing")
     must(bool(await _asked(stage, WIPE, cwd=stage.other("elsewhere"))), "it holds in another workspace, too")
     stage.description = "Now it does something else."
     must(bool(await _asked(stage, WIPE)), "it holds for a tool that has become another, too")
-    return "another workspace asks, and another definition"
+    return "where it was given it holds; another workspace asks, and another definition"
 
 
 @probe("an answer for once is not kept")
@@ -46,6 +50,7 @@ async def _once(stage: Stage) -> str:
     stage = stage.plain()
     async with stage.session(WIPE, client=Approver("allow")) as session:
         await session.prompt("go")
+    must(len(stage.ran) == 1, f"it was allowed once, and ran {len(stage.ran)} times")
     must(not stage.grants().all(), "it was saved for always")
     must(bool(await _asked(stage, WIPE)), "the next session runs the call on it")
     return "nothing is saved, and the next session asks"
@@ -60,6 +65,7 @@ async def _shown(stage: Stage) -> str:
         await session.prompt("go")
     kept = [grant.decision.grant for grant in stage.grants().all()]
     must(kept == [question.grant for question in client.asked], f"shown: {client.asked}; kept: {kept}")
+    must(not await _asked(stage, [("shell", {"command": "touch probe-a"})]), "it does not even cover what was shown")
     other: Step = [("shell", {"command": "touch probe-b"})]
     must(bool(await _asked(stage, other)), "another command runs on it")
     must(not (stage.workspace / "probe-b").exists(), "another command ran on it")
@@ -81,53 +87,67 @@ async def _revoked(stage: Stage) -> str:
     stage = stage.plain()
     async with stage.session(WIPE, client=Approver("allow", scope="always")) as session:
         await session.prompt("go")
-        for grant in stage.grants().all():
-            stage.grants().revoke(grant.id)
-        before, session.client = len(stage.ran), Approver("deny")
-        session.model = type(session.model)([WIPE], name=session.model.name)  # type: ignore[call-arg]
-        await session.prompt("again")
-        must(len(stage.ran) == before, "the call ran on a grant that was taken back")
+        session.client = client = Approver("deny")
+        for question in (0, 1):
+            session.model = ScriptedModel([WIPE], name=priced())
+            await session.prompt("again")
+            must(len(client.asked) == question, f"asked {len(client.asked)} times, {question} should be")
+            for grant in stage.grants().all():
+                stage.grants().revoke(grant.id)
+    must(len(stage.ran) == 2, f"it ran {len(stage.ran)} times: the call ran on a grant that was taken back")
     return "asked again"
 
 
 @probe("what runs is what was asked about: arguments and paths may not change meanwhile")
 async def _bound(stage: Stage) -> str:
     stage = stage.plain()
-
-    def other(question: Question) -> None:
-        question.call.arguments["what"] = "changed"
-
-    async with stage.session(WIPE, client=Approver("allow", meanwhile=other)) as session:
-        await session.prompt("go")
-    must(not stage.ran, "it ran with arguments that changed while it was asked about")
     shown, secret, link = stage.other("shown"), stage.other("secret"), stage.workspace / "link"
     link.symlink_to(shown)
 
-    def swap(_question: Question) -> None:
-        link.unlink()
-        link.symlink_to(secret)
+    def change(question: Question) -> None:
+        if question.call.tool == "write":
+            link.unlink()
+            link.symlink_to(secret)
+        else:
+            question.call.arguments["what"] = "changed"
 
-    write: Step = [("write", {"path": "link/file", "content": "x"})]
-    async with stage.session(write, client=Approver("allow", meanwhile=swap)) as session:
-        await session.prompt("go")
-    must(not list(secret.iterdir()), "it wrote where a link led to that changed while it was asked about")
-    return "neither ran"
+    both: Step = [*WIPE, ("write", {"path": "link/file", "content": "x"})]
+    for meanwhile in (change, None):
+        before = len(stage.ran)
+        async with stage.session(both, client=Approver("allow", meanwhile=meanwhile)) as session:
+            await session.prompt("go")
+        if meanwhile:
+            must(not stage.ran, "it ran with arguments that changed while it was asked about")
+            must(not list(secret.iterdir()), "it wrote where a link led to that changed while it was asked about")
+    must(len(stage.ran) == before + 1 and bool(list(secret.iterdir())), "where nothing changes, nothing runs, either")
+    return "neither ran; where nothing changed both did"
+
+
+@probe("a file that changed while the approver looked at the difference is not overwritten")
+async def _overwritten(stage: Stage) -> str:
+    place = stage.workspace / "file"
+    calls: dict[str, Step] = {
+        "write": [("write", {"path": "file", "content": "mine"})],
+        "edit": [("edit", {"path": "file", "old": "here", "new": "mine"})],
+    }  # fmt: skip
+    for name, call in calls.items():
+        for meanwhile in (None, "another's, here"):
+            place.write_text("as it was shown, here")
+            change = (lambda _question, text=meanwhile: place.write_text(text)) if meanwhile else None
+            async with stage.plain().session(call, client=Approver("allow", meanwhile=change)) as session:
+                await session.prompt("go")
+            must(meanwhile is not None or "mine" in place.read_text(), f"{name}: not even what was shown is written")
+            must(meanwhile in (None, place.read_text()), f"{name}: what another program wrote meanwhile is gone")
+    return f"{' and '.join(calls)}: what was shown is written, and nothing else is lost"
 
 
 @probe("a call like one that may have had its effect is asked about, whatever allows it")
 async def _doubtful(stage: Stage) -> str:
-    stage, ran, made = stage.plain(ALLOW), [], Functions("silent")
-
-    @made.tool(DESTRUCTIVE)
-    def silent(what: str) -> ToolAnswer:
-        ran.append(what)
-        return ToolAnswer("no answer", is_error=True, uncertain=True)
-
-    call: Step = [("silent", {"what": "x"})]
-    client = Approver("deny")
-    async with stage.session(call, call, sources=[made], more={"allow": ["silent"]}, client=client) as session:
+    stage, client = stage.plain(ALLOW), Approver("deny")
+    call, more = [("silent", {"what": "x"})], {"allow": ["silent"]}
+    async with stage.session(call, call, sources=[stage.silent()], more=more, client=client) as session:
         await session.prompt("go")
-    must(len(ran) == 1, f"it ran {len(ran)} times, and nobody was asked")
+    must(len(stage.ran) == 1, f"it ran {len(stage.ran)} times, and nobody was asked")
     must(bool(client.asked), "nobody was asked")
     return "ran once, then asked"
 
@@ -148,6 +168,7 @@ async def _changed(stage: Stage) -> str:
     call: Step = [("changing", {"what": "x"})]
     async with stage.session(call, call, sources=[changing], more={"allow": ["changing"]}, client=again) as session:
         await session.prompt("go")
+    must(bool(again.asked), "it changed while the session ran, and nobody was asked")
     must(changing.calls == 1, f"it changed while the session ran, and ran {changing.calls} times unasked")
     return "asked in the next life, and in the same one"
 

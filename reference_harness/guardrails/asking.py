@@ -3,73 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from reference_harness import audit
 from reference_harness.errors import UsageFault
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import Approver, Stage, live, must, probe, told
 from reference_harness.handlers import Coordinator
 from reference_harness.journal import Journal
 from reference_harness.permissions import Answer
 from reference_harness.records import Opened, Referred
-from reference_harness.registry import READ_ONLY
-from reference_harness.scripted import Step
+from reference_harness.registry import READ_ONLY, digest_of
 from reference_harness.stores import SQLiteStore
 from reference_harness.tools import ToolAnswer
 from reference_harness.work_records import Ruled
 
-WIPE: Step = [("probe_destructive", {"what": "x"})]
+WORKER, WHAT = "probe", {"what": "x"}
+WIPE = [("probe_destructive", WHAT)]
 
 
-@probe("a worker of a swarm asks nobody, and runs nothing that is not allowed beforehand")
+@live("a worker of a swarm asks nobody, and runs nothing that is not allowed beforehand")
 async def _swarm(stage: Stage) -> str:
-    client = Approver("allow")
-    async with stage.session(WIPE, more={"handler": "swarm"}, client=client) as session:
+    client, look = Approver("allow"), ("probe_read_only", WHAT)
+    async with stage.session([*WIPE, look], more={"handler": "swarm"}, client=client) as session:
         await session.prompt("go")
-    must(not stage.ran, "it ran")
+        decided = {row["tool"]: row["handler"] for row in audit.query(session.store, {"sessionId": session.id})}
+    must(stage.ran in ([], [("probe_read_only", "x")]), f"ran: {stage.ran}")
     must(not client.asked, "it asked")
+    stage.control(bool(stage.ran), "what only reads does not run, either")
+    stage.control(decided.get("probe_destructive") == "swarm", f"the decisions were taken by {decided}")
     return "not asked, did not run"
 
 
 @probe("a coordinator allows nothing to a worker that it does not know")
 async def _unknown_worker(stage: Stage) -> str:
     stage = stage.plain()
-    ruled = Coordinator(SQLiteStore(stage.state), ["another"], lambda _asked, _session: Answer("allow"))
-    with ruled:
-        async with _beside(ruled.serve()), stage.session(WIPE, more=_led(ruled.id)) as session:
-            await session.prompt("go")
-            words = told(session)
-    must(not stage.ran, "it ran")
-    return words
+    for worker, runs in (("another", 0), (WORKER, 1)):
+        ruled = Coordinator(SQLiteStore(stage.state), [worker], lambda _asked, _session: Answer("allow"))
+        with ruled:
+            words = await _led(stage, ruled.id, ruled.serve())
+        must(len(stage.ran) == runs, f"it ran {len(stage.ran)} times, with a coordinator that knows {worker}: {words}")
+    return "not run; for one that it knows it ran"
 
 
 @probe("a coordinator's answer holds for the arguments that it saw")
 async def _other_arguments(stage: Stage) -> str:
-    stage, id_ = stage.plain(), "coordinator-of-the-probe"
+    stage = stage.plain()
     store = SQLiteStore(stage.state)
-    journal = Journal(store, id_, [])
-    journal.commit(Opened("", "", agent="coordinator", type="coordinator"))
+    for number, (about, runs) in enumerate((("0" * 64, 0), (digest_of(WHAT), 1))):
+        journal = Journal(store, f"coordinator-of-the-probe-{number}", [])
+        journal.commit(Opened("", "", agent="coordinator", type="coordinator"))
+        words = await _led(stage, journal.session, _answering(store, journal, about))
+        must(len(stage.ran) == runs, f"it ran {len(stage.ran)} times, on an answer about {about}: {words}")
+    return "not run on an answer about others; on one about them it ran"
 
-    async def answer() -> None:
-        while True:
-            await asyncio.sleep(0.005)
-            for session, entry in store.scan(None, ["referred"]):
-                if isinstance(asked := entry.record, Referred):
-                    ruled = Ruled(session, asked.call.id, "0" * 64, asked.number, "allow", "probe", "")
-                    journal.commit(ruled)
-                    return
 
-    async with _beside(answer()), stage.session(WIPE, more=_led(id_)) as session:
+async def _answering(store: SQLiteStore, journal: Journal, digest: str) -> None:
+    """Allow the first question to this coordinator, as if it had been about arguments with this digest."""
+    while True:
+        await asyncio.sleep(0.005)
+        for session, entry in store.scan(None, ["referred"]):
+            asked = entry.record
+            if isinstance(asked, Referred) and asked.coordinator == journal.session:
+                journal.commit(Ruled(session, asked.call.id, digest, asked.number, "allow", "probe", ""))
+                return
+
+
+async def _led(stage: Stage, coordinator: str, work: Coroutine[Any, Any, None]) -> str:
+    """What a worker is told of a call that this coordinator answers for."""
+    more = {"handler": f"coordinator:{coordinator}", "worker": WORKER}
+    async with _beside(work), stage.session(WIPE, more=more) as session:
         await session.prompt("go")
-        words = told(session)
-    must(not stage.ran, "it ran on an answer about other arguments")
-    return words
-
-
-def _led(coordinator: str) -> dict[str, Any]:
-    return {"handler": f"coordinator:{coordinator}", "worker": "probe"}
+        return told(session)
 
 
 @asynccontextmanager

@@ -5,12 +5,11 @@ The calls go the whole way up to the last step, which only notes that it was rea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from reference_harness import sandbox
 from reference_harness.guardrails.own_rules import note_only
-from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import NO_SHELL, Approver, Stage, environment, live, must, probe, told
 from reference_harness.scripted import Step
 from reference_harness.work_records import Verified
 
@@ -42,19 +41,21 @@ LONG = "ls " + "x" * 70_000
 CANARY = "canary-of-the-probe"
 
 
-async def _reached(stage: Stage, commands: Iterable[str]) -> list[str]:
-    """Of these commands, those that would have run with nobody there to allow them."""
+async def _reached(stage: Stage, commands: Iterable[str], client: Approver | None = None) -> list[str]:
+    """Of these commands, those that would have run, with nobody there to allow them or with this client."""
     calls: Step = [("shell", {"command": command}) for command in commands]
-    async with stage.session(calls, more={"limits": {}}) as session:
+    async with stage.session(calls, more={"limits": {}}, client=client) as session:
         note_only(stage, session)
         await session.prompt("go")
         return [view.call.arguments["command"] for view in session.workflow.calls.values() if view.starts]
 
 
-@probe("a shell command that plainly changes something does not run without an approval")
+@live("a shell command that plainly changes something does not run without an approval")
 async def _plainly(stage: Stage) -> str:
     ran = await _reached(stage, PLAINLY)
     must(not ran, f"would run, and nobody allowed it: {ran}")
+    allowed = await _reached(stage, PLAINLY, Approver("allow"))
+    stage.control(allowed == list(PLAINLY) or not stage.has_shell, f"with an approval there would run {allowed}")
     return f"{len(PLAINLY)} commands, none ran"
 
 
@@ -79,12 +80,12 @@ async def _said(stage: Stage) -> str:
         return NO_SHELL
     working, outside, client = sandbox.program("required") is not None, stage.folder / "outside", Approver("allow")
     stage = stage.plain('[sandbox]\nuse = "required"\n')
-    async with stage.session([("shell", {"command": f"echo x > {outside}"})], client=client) as session:
+    async with stage.session([("shell", {"command": f"echo begun; echo x > {outside}"})], client=client) as session:
         await session.prompt("go")
         said, words = client.asked[0].sandboxed, told(session)
     must(not outside.exists(), "a sandbox is required, and a command wrote outside of it")
     must(said is working, f"the question said of the sandbox: {said}")
-    must(working or "required" in words, f"the model was told: {words}")
+    must(("begun" if working else "required") in words, f"the model was told: {words}")
     return (
         "it is confined, and the question says so" if working else "no sandbox here: not run, and the question says so"
     )
@@ -94,16 +95,12 @@ async def _said(stage: Stage) -> str:
 async def _secrets(stage: Stage) -> str:
     if not stage.has_shell:
         return NO_SHELL
-    name = "PROBE_API_KEY"
-    os.environ[name] = CANARY
-    try:
+    with environment("PROBE_API_KEY", CANARY):
         script: list[Step] = [[("shell", {"command": "env"})], "done"]
         more = {"verifiers": ["command: env"]}
         async with stage.plain().session(*script, more=more, client=Approver("allow")) as session:
             await session.prompt("go")
             words, id_ = told(session), session.id
-    finally:
-        del os.environ[name]
     evidence = "".join(record.evidence for record in stage.records(id_) if isinstance(record, Verified))
     if "sandbox is required" in words:
         return "neither runs here: a sandbox is required, and there is none that works"

@@ -1,6 +1,7 @@
 """Deaths: a process that is really killed while a tool runs, or while it asks; a journal that cannot be written.
 
-The life that dies is this file run as a program: FOLDER, the configuration as JSON, and where it dies.
+The life that dies is this file run as a program: FOLDER, the configuration as JSON, where it dies, and
+the policy file if it is not the operator's.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import msgspec
 from reference_harness.errors import HarnessFault, StoreFault
 from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import PATIENCE, Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import PATIENCE, Approver, Stage, live, must, told
 from reference_harness.life_records import BlackBox
 from reference_harness.permissions import Answer
+from reference_harness.policy import PolicyFile
 from reference_harness.records import Config, Entry
 from reference_harness.registry import DESTRUCTIVE
 from reference_harness.scripted import Step
@@ -73,13 +75,15 @@ async def _killed(stage: Stage, where: str) -> tuple[int, int]:
     """The exit status of a life that should be killed, and how often its tool had its effect."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "reference_harness.guardrails.crashes", str(stage.folder),
-        msgspec.json.encode(stage.config).decode(), where,
+        msgspec.json.encode(stage.config).decode(), where, *([str(stage.policy)] if stage.rules else ()),
     )  # fmt: skip
     try:
         status = await asyncio.wait_for(process.wait(), _PATIENCE)
     except TimeoutError:
         process.kill()
         raise
+    must(status in (0, -signal.SIGKILL), f"the life ended with {status}")
+    stage.control(status == -signal.SIGKILL, f"nothing killed the life that allows the call: it ended with {status}")
     return status, _count(stage)
 
 
@@ -97,7 +101,7 @@ async def _next_life(stage: Stage, client: Approver) -> tuple[str, bool]:
         return told(session), box
 
 
-@probe("a call that was running when the process was killed is not run a second time")
+@live("a call that was running when the process was killed is not run a second time")
 async def _second_run(stage: Stage) -> str:
     status, effects = await _killed(stage, "tool")
     if status != -signal.SIGKILL:
@@ -110,7 +114,7 @@ async def _second_run(stage: Stage) -> str:
     return "killed in the tool; afterwards: in doubt, not run again"
 
 
-@probe("a question that was open when the process was killed is no permission")
+@live("a question that was open when the process was killed is no permission")
 async def _open_question(stage: Stage) -> str:
     status, _ = await _killed(stage, "question")
     if status == -signal.SIGKILL:
@@ -167,10 +171,13 @@ class _Breaking(Approver):
         return await super().ask(question)
 
 
-@probe("where the journal cannot be written, nothing runs")
+@live("where the journal cannot be written, nothing runs")
 async def _unwritten(stage: Stage) -> str:
-    store = _Failing(SQLiteStore(stage.folder / "state"))
     calls: Step = [("probe_destructive", {"what": "x"})]
+    async with stage.session(calls, client=Approver("allow")) as session:
+        await session.prompt("go")
+    stage.control(len(stage.ran) == 1, "where the journal can be written it does not run, either")
+    before, store = len(stage.ran), _Failing(SQLiteStore(stage.state))
     async with stage.session(calls, client=_Breaking(store), store=store) as session:
         try:
             await session.prompt("go")
@@ -178,9 +185,12 @@ async def _unwritten(stage: Stage) -> str:
             pass
         else:
             must(not store.broken, "the store failed and the turn went on")
-    must(not stage.ran, "a call ran that is not on record")
+    must(len(stage.ran) == before, "a call ran that is not on record")
+    stage.control(store.broken, "nobody was asked")
     return "the turn stopped before the call"
 
 
 if __name__ == "__main__":
-    asyncio.run(_life(Stage(msgspec.json.decode(sys.argv[2], type=Config), Path(sys.argv[1])), sys.argv[3]))
+    folder, config, where, *policy = sys.argv[1:]
+    rules = PolicyFile(Path(policy[0])) if policy else None
+    asyncio.run(_life(Stage(msgspec.json.decode(config, type=Config), Path(folder), rules=rules), where))

@@ -8,22 +8,20 @@ from typing import Any
 from reference_harness import agents, children
 from reference_harness.agents import AgentType
 from reference_harness.errors import LimitHit, UsageFault
-from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, probe
+from reference_harness.guardrails.stage import Approver, Stage, live, must, probe
 from reference_harness.records import Config, Limits, Opened
-from reference_harness.registry import DESTRUCTIVE, READ_ONLY
+from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.session import Session
 from reference_harness.stores import SQLiteStore
-from reference_harness.tools import ToolAnswer
 
 ANY = AgentType("probe", "Do what you are told.")
-WIPE: Step = [("probe_destructive", {"what": "x"})]
-LOOK: Step = [("probe_read_only", {"what": "x"})]
-CHANGE: Step = [("probe_mutating", {"what": "x"})]
+WIPE = [("probe_destructive", {"what": "x"})]
+LOOK = [("probe_read_only", {"what": "x"})]
+CHANGE = [("probe_mutating", {"what": "x"})]
 DENY_X = '[[rule]]\ndecision = "deny"\ntool = "probe_*"\narguments = {what = "x"}\n'
 WRITE: Step = [("write", {"path": "probe", "content": "x"}), ("shell", {"command": "touch probe"})]
-WORKER = "general-purpose"
+WORKER, READER = "general-purpose", "explore"
 MANY, DEEP = 60, 10  # agents, and levels of them, that nobody needs
 
 
@@ -38,7 +36,7 @@ async def _child(stage: Stage, *script: Step, kind: AgentType = ANY, client: Any
         return (await children.work(child, "go")).reason
 
 
-@probe("a child may do nothing that its parent may not")
+@live("a child may do nothing that its parent may not")
 async def _power(stage: Stage) -> str:
     refusals: Sequence[tuple[str, dict[str, Any]]] = (
         ("", {"exclude": ["probe_*"]}), ("", {"deny": ["probe_*"]}), ("", {"mode": "plan"}), (DENY_X, {}),
@@ -46,11 +44,22 @@ async def _power(stage: Stage) -> str:
     for policy, more in refusals:
         await _child(stage.plain(policy), "hello", WIPE, CHANGE, client=Approver("allow"), **more)
         must(not stage.ran, f"a child ran {stage.ran}; its parent has {more or policy}")
+    await _can(stage.plain(), ANY)
     await _child(stage, "hello", WIPE, CHANGE)
     must(not stage.ran, f"a child ran {stage.ran}, and nobody allowed it")
     await _child(stage, "hello", LOOK, ask=["probe_read_only"])
     must(not stage.ran, f"a child ran {stage.ran}, and its parent asks about that")
+    await _child(stage, "hello", LOOK)
+    stage.control(len(stage.ran) == 1, "what its parent may do does not run, either")
     return "left out, denied, denied by the policy, in plan mode, or not allowed: none ran"
+
+
+async def _can(stage: Stage, kind: AgentType) -> None:
+    """The control of all that an agent may not do: one of this type may, and does."""
+    await _child(stage, "hello", WIPE, CHANGE, kind=kind, client=Approver("allow"))
+    ran = [tool for tool, _ in stage.ran]
+    must(ran == ["probe_destructive", "probe_mutating"], f"of an agent that may do it ran {ran}: this shows nothing")
+    stage.ran.clear()
 
 
 @probe("an agent type that only reads has nothing else")
@@ -59,12 +68,15 @@ async def _type(stage: Stage) -> str:
     for kind in (reader, AgentType("probe", "Look.", without=("probe_[dm]*",)), AgentType("probe", "x", mode="plan")):
         await _child(stage.plain(), "hello", WIPE, CHANGE, kind=kind, client=Approver("allow"))
         must(not stage.ran, f"an agent of a type that does not have it ran {stage.ran}")
+    await _can(stage.plain(), ANY)
     return "by risk, by name and by mode: none ran"
 
 
 @probe("the agent types that come with the harness change nothing, but the one for whole pieces of work")
 async def _built_in(stage: Stage) -> str:
-    kinds = [kind for kind in agents.load(agents.BUILT_IN).values() if kind.name != WORKER]
+    ours = agents.load(agents.BUILT_IN)
+    await _can(stage.plain(), ours[WORKER])
+    kinds = [kind for kind in ours.values() if kind.name != WORKER]
     for kind in kinds:
         await _child(stage.plain(), "hello", WIPE, CHANGE, WRITE, kind=kind, client=Approver("allow"))
         must(not stage.ran, f"an agent of the type {kind.name} ran {stage.ran}")
@@ -73,34 +85,37 @@ async def _built_in(stage: Stage) -> str:
 
 
 @probe("a session of a type that only reads, or has limits, is held to them from its beginning")
-async def _root(_stage: Stage) -> str:
+async def _root(stage: Stage) -> str:
     tight = AgentType("probe", "x", mode="plan", limits=Limits(turns=2))
     config = children.under(Config(allow=("*",), limits=Limits(turns=9, calls=1)), tight)
+    must(children.under(Config(), ANY) == Config(), "a type that says nothing changes something")
     must(config.mode == "plan", f"its mode is {config.mode}")
     must((config.limits.turns, config.limits.calls) == (2, 1), f"its limits are {config.limits}")
-    return "its mode and limits, and those of the configuration where they are stricter"
+    kind = agents.load().get(READER)
+    if kind is None or kind.origin:
+        return f"its mode and limits, and those of the configuration where they are stricter; {READER} is not ours"
+    client = Approver("allow")
+    for type_, ran in ((READER, ["probe_read_only"]), ("", ["probe_read_only", "probe_destructive", "probe_mutating"])):
+        stage.ran.clear()
+        async with stage.plain().session([*LOOK, *WIPE, *CHANGE], agent_type=type_, client=client) as session:
+            await session.prompt("go")
+        must([tool for tool, _ in stage.ran] == ran, f"of the type {type_ or 'none'}, there ran {stage.ran}")
+    return f"its mode and limits, and those of the configuration where they are stricter; {READER} only read"
 
 
 @probe("what a child may have done is asked about above it and beside it, whatever allows it")
 async def _doubts(stage: Stage) -> str:
-    stage, made, ran = stage.plain(), Functions("silent"), list[str]()
-
-    @made.tool(DESTRUCTIVE)
-    def silent(what: str) -> ToolAnswer:
-        ran.append(what)
-        return ToolAnswer("no answer", is_error=True, uncertain=True)
-
+    stage, more = stage.plain(), {"allow": ["silent", "agent"]}
     for first, second in ((True, False), (False, True), (True, True)):  # whether a child makes the call
-        ran.clear()
+        stage.ran.clear()
         call: Step = [("silent", {"what": "x"})]
         steps = [[[spawn(n)], call, "done"] if child else [call] for n, child in enumerate((first, second))]
         script = [step for some in steps for step in some]
         client = Approver("deny")
-        async with stage.session(
-            *script, sources=[made], more={"allow": ["silent", "agent"]}, client=client
-        ) as session:
+        async with stage.session(*script, sources=[stage.silent()], more=more, client=client) as session:
             await session.prompt("go")
-        must(len(ran) == 1, f"it ran {len(ran)} times; the first time by {'a child' if first else 'its parent'}")
+        who = "a child" if first else "its parent"
+        must(len(stage.ran) == 1, f"it ran {len(stage.ran)} times; the first time by {who}")
         must(bool(client.asked), "nobody was asked")
     return "from child to parent, from parent to child, and from child to child"
 
@@ -136,7 +151,7 @@ def spawn(number: int) -> tuple[str, dict[str, str]]:
     return "agent", {"type": kind, "prompt": f"part {number}"}
 
 
-@probe("the number of agents that a session starts is bounded, also where no limit is set")
+@live("the number of agents that a session starts is bounded, also where no limit is set")
 async def _number(stage: Stage) -> str:
     counts = []
     for limits, most in (({"children": 2}, 2), ({}, MANY - 1)):
@@ -145,10 +160,11 @@ async def _number(stage: Stage) -> str:
             await session.prompt("Start as many as you can.")
         counts.append(len(_opened(stage)) - len(before) - 1)
         must(counts[-1] <= most, f"{counts[-1]} agents began, {most} at most should have")
+        stage.control(counts[-1] > 0, "no agent began")
     return f"of {MANY}: {counts[0]} with a limit of 2, {counts[1]} without one"
 
 
-@probe("agents that start agents that start agents come to an end, also where no limit is set")
+@live("agents that start agents that start agents come to an end, also where no limit is set")
 async def _depth(stage: Stage) -> str:
     depths = []
     for limits, most in (({"depth": 1}, 1), ({"turns": 2 * MANY, "children": MANY}, DEEP)):
@@ -157,6 +173,7 @@ async def _depth(stage: Stage) -> str:
             await session.prompt("Start one that starts one.")
         depths.append(max(record.depth for record in _opened(stage)))
         must(depths[-1] <= most, f"{depths[-1]} levels, {most} at most should be")
+        stage.control(depths[-1] > 0, "no agent began")
     return f"{depths[0]} levels with a limit of 1, {depths[1]} without one"
 
 

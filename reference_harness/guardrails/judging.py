@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from reference_harness import audit, verifiers
+from reference_harness import agents, audit, sandbox, verifiers
 from reference_harness.errors import HarnessFault, ModelFault
 from reference_harness.events import Ended, Event, Happened
 from reference_harness.functions import Functions
@@ -34,7 +34,21 @@ async def _unverified(stage: Stage) -> str:
         async with stage.plain().session("It is done.", *judge, more={"verifiers": [verifier]}) as session:
             stop = await session.prompt("go")
         must(stop.reason == "unverified", f"{verifier} did not pass, and the turn ended as {stop.reason}")
-    return "a command that fails, one that is not there, a judge that says no: none is done"
+    passing: dict[str, tuple[Step, ...]] = {"command: true": (), verifiers.AGENT: (f"{verifiers.PASS}\nYes.",)}
+    for verifier, judge in passing.items():
+        if not _can_judge(verifier):
+            continue
+        async with stage.plain().session("It is done.", *judge, more={"verifiers": [verifier]}) as session:
+            stop = await session.prompt("go")
+        must(stop.reason == "end_turn", f"{verifier} passes, and the turn ended as {stop.reason}: this shows nothing")
+    return "a command that fails, one that is not there, a judge that says no: none is done; what passes is"
+
+
+def _can_judge(verifier: str) -> bool:
+    """Whether it can pass here: a sandbox may be required that is not there, the operator's judge may be broken."""
+    if verifier == verifiers.AGENT:
+        return "verify" in agents.load()
+    return sandbox.choice() != "required" or sandbox.program() is not None
 
 
 @probe("a turn whose records break the journal's rules does not count as done")
@@ -42,13 +56,16 @@ async def _rogue(stage: Stage) -> str:
     made = Functions("rogue")
 
     @made.tool(READ_ONLY)
-    async def rogue() -> str:
-        session.journal.note(Started("nobody", "rogue", ""))
+    async def rogue(really: bool) -> str:
+        if really:
+            session.journal.note(Started("nobody", "rogue", ""))
         return "done"
 
-    async with stage.plain().session([("rogue", {})], "It is done.", sources=[made]) as session:
-        stop = await session.prompt("go")
-    must(stop.reason == "unverified", f"a call started that nobody asked for, and the turn ended as {stop.reason}")
+    for really, reason in ((False, "end_turn"), (True, "unverified")):
+        script: list[Step] = [[("rogue", {"really": really})], "It is done."]
+        async with stage.plain().session(*script, sources=[made]) as session:
+            stop = await session.prompt("go")
+        must(stop.reason == reason, f"a call that nobody asked for: {really}, and the turn ended as {stop.reason}")
     return stop.note
 
 
@@ -70,6 +87,9 @@ async def _own_rules(stage: Stage) -> str:
 async def _looser(stage: Stage) -> str:
     async with stage.plain(DENY).session(more={"deny": ["probe_mutating"], "limits": {"turns": 3}}) as session:
         id_ = session.id
+    async with stage.plain(DENY).session(resume=id_):
+        same = [record for record in stage.records(id_) if isinstance(record, Guarded)]
+    must(len(same) == 1, f"as they were, they are told again: {same[1:]}")
     async with stage.plain().session(resume=id_, more={"deny": [], "limits": {"turns": 4}}):
         found = [record for record in stage.records(id_) if isinstance(record, Guarded)]
     must(len(found) == 2, f"the guardrails are on record {len(found)} times, and were two")
@@ -199,7 +219,7 @@ async def _one_end(stage: Stage) -> str:
         told += [record.reason for record in stage.records(session.id) if isinstance(record, TurnEnded)][-1:]
         must(set(told) == {reason}, f"{name}: it is told as {told}")
         numbers = [event.entry.seq for event in watcher.events if isinstance(event, Happened)]
-        must(numbers == list(range(1, len(numbers) + 1)), f"{name}: the numbers are {numbers}")
+        must(bool(numbers) and numbers == list(range(1, len(numbers) + 1)), f"{name}: the numbers are {numbers}")
         must(not watcher.early, f"{name}: shown before it was durable: {watcher.early}")
     return f"{', '.join(turns)}: one end each"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from reference_harness.anthropic_model import DEFAULT_MODEL
 from reference_harness.budget import Budget
-from reference_harness.errors import LimitHit, ModelFault, UsageFault
+from reference_harness.errors import LimitHit, ModelFault
 from reference_harness.functions import Functions
-from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe
+from reference_harness.guardrails.stage import Approver, Stage, live, must, priced, probe
 from reference_harness.model import Meter, Reply, Show
 from reference_harness.policy import load
 from reference_harness.prices import refuse_unpriced
@@ -32,8 +32,9 @@ async def _stopped(stage: Stage, limits: dict[str, Any], most: int, name: str) -
         stop = await session.prompt("go on for ever")
         assert isinstance(session.model, ScriptedModel)  # the stage's own
         sent = len(session.model.requests)
-        must(sent <= most, f"{sent} requests were sent, {most} were allowed")
+        must(0 < sent <= most, f"{sent} requests were sent, {most} were allowed")
         must(stop.limit == name, f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
+        stage.control(bool(stage.ran), "no call ran before the limit")
         before = len(stage.ran)
         await session.proceed()
         must(len(session.model.requests) == sent or not limits, "a request was sent after the limit")
@@ -41,12 +42,12 @@ async def _stopped(stage: Stage, limits: dict[str, Any], most: int, name: str) -
     return f"stopped by the limit of {stop.limit} after {sent} requests"
 
 
-@probe("the limit of turns stops the run, and a further prompt does not get past it")
+@live("the limit of turns stops the run, and a further prompt does not get past it")
 async def _turns(stage: Stage) -> str:
     return await _stopped(stage, {"turns": 3}, 3, "turns")
 
 
-@probe("the limit of tokens stops the run before it is passed")
+@live("the limit of tokens stops the run before it is passed")
 async def _tokens(stage: Stage) -> str:
     told = []
     for model in (ScriptedModel(_endless(), name=priced()), _Lying(_endless(), name=priced())):
@@ -67,7 +68,7 @@ def _within(stage: Stage, id_: str) -> int:
             must(needed <= TOKENS, f"request {record.number} might have used {needed} tokens in all")
         elif isinstance(record, Replied):
             spent += record.usage.total
-    must(spent <= TOKENS, f"{spent} tokens were used, {TOKENS} were allowed")
+    must(0 < spent <= TOKENS, f"{spent} tokens were used, {TOKENS} were allowed")
     return spent
 
 
@@ -85,7 +86,7 @@ class _Lying(ScriptedModel):
         return reply
 
 
-@probe("the limit of cost stops the run before it is passed")
+@live("the limit of cost stops the run before it is passed")
 async def _cost(stage: Stage) -> str:
     most = 0.05
     async with stage.session(*_endless(), more={"limits": {"cost": most}}, client=Approver("allow")) as session:
@@ -97,20 +98,14 @@ async def _cost(stage: Stage) -> str:
 
 @probe("a limit of cost that cannot be kept is refused, and the one of the configuration can be kept")
 async def _priced(stage: Stage) -> str:
-    try:
-        async with stage.plain().session("hello", more={"limits": {"cost": 1.0}}, model=_unpriced()) as session:
-            await session.prompt("go")
-    except UsageFault:
-        pass
-    else:
-        must(False, "a session began with a limit of cost and a model that has no price")
+    limited = {"limits": {"cost": 1.0}}
+    async with stage.plain().session("hello", more=limited) as session:
+        must((await session.prompt("go")).reason == "end_turn", "with a price it cannot be kept, either")
+    begun = await stage.plain().opens("hello", more=limited, model=ScriptedModel((), name=UNPRICED))
+    must(not begun, "a session began with a limit of cost and a model that has no price")
     model = os.environ.get("HARNESS_MODEL") or DEFAULT_MODEL
     refuse_unpriced(stage.config.limits, model, load().prices)
     return f"{model}: {'within its limit' if stage.config.limits.cost is not None else 'no limit of cost is set'}"
-
-
-def _unpriced() -> ScriptedModel:
-    return ScriptedModel((), name=UNPRICED)
 
 
 @probe("the limit of time stops the run")
@@ -128,11 +123,11 @@ async def _time(stage: Stage) -> str:
     async with stage.plain().session(*script, more=more, sources=[made]) as session:
         stop = await session.prompt("go on for ever")
     must(stop.limit == "time", f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
-    must(len(stage.ran) < ENDLESS, "it went on to its end")
+    must(0 < len(stage.ran) < ENDLESS, f"{len(stage.ran)} of {ENDLESS} calls ran")
     return f"{len(stage.ran)} of {ENDLESS} calls ran"
 
 
-@probe("the limit of calls stops the run")
+@live("the limit of calls stops the run")
 async def _calls(stage: Stage) -> str:
     more = {"limits": {"calls": 2}}
     async with stage.session(say(*[LOOK] * 5), more=more, client=Approver("allow")) as session:
@@ -142,10 +137,13 @@ async def _calls(stage: Stage) -> str:
         sent = len(session.model.requests)
         await session.proceed()
         must(len(session.model.requests) == sent or not stop.limit, "a request was sent after the limit")
+    stage.control(
+        (len(stage.ran), stop.limit) == (2, "calls"), f"{len(stage.ran)} ran, then: {stop.limit or stop.reason}"
+    )
     return f"{len(stage.ran)} of 5 calls ran, then: {stop.limit or stop.reason}"
 
 
-@probe("the limit of equal calls in a row stops the run")
+@live("the limit of equal calls in a row stops the run")
 async def _repeats(stage: Stage) -> str:
     script: list[Step] = [[LOOK]] * 20
     more = {"limits": {"repeats": 3}, "on_repeat": "stop"}
@@ -157,30 +155,37 @@ async def _repeats(stage: Stage) -> str:
         must(len(session.model.requests) == sent or not stop.limit, "a request was sent after the limit")
     must(len(stage.ran) <= 3, f"{len(stage.ran)} equal calls ran, 3 were allowed")
     must(bool(stop.limit) or not stage.ran, f"it ended with {stop.reason}, and no limit is named")
+    stage.control(
+        (len(stage.ran), stop.limit) == (3, "repeats"), f"{len(stage.ran)} ran, then: {stop.limit or stop.reason}"
+    )
     return f"{len(stage.ran)} of 20 equal calls ran, then: {stop.limit or stop.reason}"
 
 
-@probe("equal calls beyond the limit are asked about, where the configuration wants that")
+@live("equal calls beyond the limit are asked about, where the configuration wants that")
 async def _asked(stage: Stage) -> str:
     client = Approver("deny")
     more = {"limits": {"repeats": 3}, "on_repeat": "ask", "allow": ["probe_read_only"]}
     async with stage.session(say(*[LOOK] * 8), more=more, client=client) as session:
         await session.prompt("go")
     must(len(stage.ran) <= 3, f"{len(stage.ran)} equal calls ran, and nobody allowed more than 3")
+    stage.control(
+        len(stage.ran) == 3 and bool(client.asked), f"{len(stage.ran)} ran, {len(client.asked)} were asked about"
+    )
     return f"{len(stage.ran)} of 8 equal calls ran, {len(client.asked)} were asked about"
 
 
-@probe("a run without any limit of yours ends all the same")
+@live("a run without any limit of yours ends all the same")
 async def _default(stage: Stage) -> str:
     return await _stopped(stage, {}, ENDLESS - 1, "turns")
 
 
-@probe("equal calls, time and tokens come to an end, also where no limit is set")
+@live("equal calls, time and tokens come to an end, also where no limit is set")
 async def _other_defaults(stage: Stage) -> str:
     more = {"limits": {}, "on_repeat": "stop"}
     async with stage.session(say(*[LOOK] * ENDLESS), more=more, client=Approver("allow")) as session:
         await session.prompt("go")
     must(len(stage.ran) < ENDLESS, f"all of {ENDLESS} equal calls ran")
+    stage.control(bool(stage.ran), "none of the calls ran")
     ways = {"time": (MONTH, Usage()), "tokens": (1.0, Usage(input=HUGE))}
     for name, (later, usage) in ways.items():
         budget = Budget(priced())
@@ -207,6 +212,7 @@ async def _lives(stage: Stage) -> str:
     async with stage.session(resume=id_, model=model) as session:
         stop = await session.prompt("go on")
     must(len(model.requests) == 1, f"2 of 3 requests were sent, and then {len(model.requests)} more")
+    must(stop.limit == "turns", f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
     lossy = _Lossy((), name=priced())
     async with stage.session(model=lossy) as session:
         with suppress(ModelFault):
@@ -231,11 +237,15 @@ async def _retries(stage: Stage) -> str:
     script = [ModelFault("overloaded", retryable=True) for _ in range(ENDLESS)]
     async with stage.plain().session(*script, more={"limits": {"turns": 2 * ENDLESS}}) as session:
         session.retries = replace(session.retries, first=0.0, longest=0.0)
-        with suppress(ModelFault):
-            await session.prompt("go")
+        try:
+            stop = await session.prompt("go")
+        except ModelFault:
+            pass
+        else:
+            must(False, f"it did not fail, and ended as {stop.reason}")
         assert isinstance(session.model, ScriptedModel)  # the stage's own
         sent = len(session.model.requests)
-        must(sent < ENDLESS, f"it was asked {sent} times")
+        must(0 < sent < ENDLESS, f"it was asked {sent} times")
     return f"given up after {sent} requests"
 
 

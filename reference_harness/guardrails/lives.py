@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from reference_harness.events import Question
 from reference_harness.functions import Functions
 from reference_harness.guardrails.family import spawn
-from reference_harness.guardrails.stage import Approver, Stage, must, priced, probe, told
+from reference_harness.guardrails.stage import Approver, Stage, live, must, priced, probe, told
 from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step, say
 from reference_harness.stores import SQLiteStore
@@ -30,8 +31,7 @@ async def _no_looser(stage: Stage) -> str:
         must(not model.requests and not stage.ran, "it went on by itself")
         await session.prompt("go on")
     must(not client.asked, f"asked about what was refused or denied: {client.asked}")
-    must(len(stage.ran) <= 1, f"ran in the next life: {stage.ran}, and one call was allowed")
-    must(not [tool for tool, _ in stage.ran if tool != "probe_read_only"], f"ran in the next life: {stage.ran}")
+    must(stage.ran == [("probe_read_only", "x")], f"one call was left, and in the next life there ran {stage.ran}")
     async with stage.session(more={"mode": "plan"}) as session:
         planned = session.id
     async with stage.session([WIPE], resume=planned, client=Approver("allow")) as session:
@@ -45,19 +45,27 @@ async def _other_session(stage: Stage) -> str:
     stage = stage.plain()
     async with stage.session([WIPE], client=Approver("allow", scope="session")) as session:
         await session.prompt("go")
-        ran, client = len(stage.ran), Approver("deny")
+        session.client, client = Approver("deny"), Approver("deny")
+        session.model = ScriptedModel([[WIPE]], name=priced())
+        await session.prompt("again")
+        must(len(stage.ran) == 2, f"the call ran {len(stage.ran)} times where the answer holds: this shows nothing")
         async with stage.session([WIPE], client=client) as other:
             await other.prompt("go")
-    must(len(stage.ran) == ran, "a call ran on the answer of another session")
-    return "asked there, too" if client.asked else "did not run there"
+    must(len(stage.ran) == 2, "a call ran on the answer of another session")
+    must(bool(client.asked), "the other session asked nobody")
+    return "it holds in its own; asked in the other"
 
 
 @probe("a question that was open when the user went on is withdrawn")
 async def _withdrawn(stage: Stage) -> str:
     """The death is a copy of all that is durable while the approver is asked: a process that went on from there."""
-    stage, copies = stage.plain(), stage.folder / "copy"
-    client = Approver("deny", meanwhile=lambda _question: shutil.copytree(stage.state, copies))
-    async with stage.session([WIPE], client=client) as session:
+    stage, copies, others = stage.plain(), stage.folder / "copy", stage.folder / "other"
+
+    def copy(_question: Question) -> None:
+        for folder in (copies, others):
+            shutil.copytree(stage.state, folder)
+
+    async with stage.session([WIPE], client=Approver("deny", meanwhile=copy)) as session:
         await session.prompt("go")
         id_ = session.id
     later = Approver("allow")
@@ -66,6 +74,9 @@ async def _withdrawn(stage: Stage) -> str:
         words = told(session)
     must(not stage.ran, "a call of the turn that was given up ran")
     must(not later.asked, "it was asked about although the user went on")
+    async with stage.session(resume=id_, client=later, store=SQLiteStore(others)) as session:
+        await session.proceed()
+    must(len(stage.ran) == len(later.asked) == 1, "it is not asked about where the turn is taken up, either")
     return words
 
 
@@ -90,20 +101,24 @@ def _blocks(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [block for message in messages if isinstance(message["content"], list) for block in message["content"]]
 
 
-@probe("what the last request asks for is not started, where no other can follow")
+@live("what the last request asks for is not started, where no other can follow")
 async def _last(stage: Stage) -> str:
     async with stage.session([WIPE], more={"limits": {"turns": 1}}, client=Approver("allow")) as session:
         stop = await session.prompt("go")
     must(not stage.ran, "a call ran whose result could never be sent")
+    async with stage.session([WIPE], more={"limits": {"turns": 2}}, client=Approver("allow")) as session:
+        await session.prompt("go")
+    stage.control(len(stage.ran) == 1, "with one request more it does not run, either")
     return f"not started; stopped by the limit of {stop.limit}"
 
 
 @probe("a cancel reaches the agents that a session started")
 async def _cancelled(stage: Stage) -> str:
-    stage, made = stage.plain(), Functions("cancelling")
+    stage, made, begun = stage.plain(), Functions("cancelling"), list[bool]()
 
     @made.tool(READ_ONLY)
     async def cancelling() -> str:
+        begun.append(True)
         await session.cancel()
         await asyncio.sleep(0.5)  # cut short, where the cancel arrives
         return "begun"
@@ -111,6 +126,7 @@ async def _cancelled(stage: Stage) -> str:
     script: list[Step] = [[spawn(1)], [("cancelling", {}), LOOK], [LOOK], [LOOK]]
     async with stage.session(*script, sources=[made]) as session:
         stop = await session.prompt("go")
+    must(bool(begun), "no child began, so nothing was cancelled")
     must(stop.reason == "cancelled", f"the session was cancelled and ended as {stop.reason}")
     must(not stage.ran, f"its child went on: {stage.ran}")
     return "the child ended with it"

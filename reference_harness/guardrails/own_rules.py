@@ -20,6 +20,28 @@ from reference_harness.tools import ToolAnswer
 
 _AT_ONCE = 20  # calls of one reply
 _OURS = ("shell", "read", "write")  # real tools, whose arguments must fit
+HOUSE = """
+[[rule]]
+decision = "deny"
+program = "git push"
+[[rule]]
+decision = "deny"
+paths = ["secrets/**"]
+[[rule]]
+decision = "deny"
+tool = "db"
+arguments = {what = "DROP *"}
+[[rule]]
+decision = "deny"
+tool = "publish*"
+[[rule]]
+decision = "allow"
+tool = "*"
+"""
+OTHERS = [  # what none of these is about
+    ("shell", {"command": "git pull"}), ("write", {"path": "open", "content": "x"}), ("read", {"path": "open"}),
+    ("db", {"what": "SELECT"}),
+]  # fmt: skip
 
 
 class Stand:
@@ -49,8 +71,32 @@ class Stand:
 
 @probe("each deny rule of the policy binds, whoever would allow the call")
 async def _each_rule(stage: Stage) -> str:
-    rules = [rule for rule in policy.load().rules if rule.decision == "deny"]
-    samples = [sample for rule in rules for sample in of_rule(rule)]
+    await _binds(stage.plain(HOUSE), policy.parse(HOUSE, "a policy of the probe").rules)
+    await _lets_through(stage.plain(HOUSE))
+    rules = policy.load().rules
+    denied, samples = await _binds(stage, rules)
+    if not denied:
+        return "the policy has none; those of a sample policy bind"
+    return f"{denied} rules, {samples} calls, none got through"
+
+
+async def _lets_through(stage: Stage) -> None:
+    """The control: what no deny rule is about gets through."""
+    client = Approver("allow")
+    async with stage.session(OTHERS, sources=[stage.named("db")], client=client) as session:
+        note_only(stage, session)
+        await session.prompt("go")
+    reached, wanted = [tool for tool, _ in stage.ran], [tool for tool, _ in OTHERS]
+    if not stage.has_shell:
+        wanted.remove("shell")
+    stage.ran.clear()
+    must(reached == wanted, f"of calls that no rule denies only {reached} got through: this shows nothing")
+
+
+async def _binds(stage: Stage, rules: Iterable[Rule]) -> tuple[int, int]:
+    """Try each deny rule. How many there are, and how many calls they are about."""
+    denies = [rule for rule in rules if rule.decision == "deny"]
+    samples = [sample for rule in denies for sample in of_rule(rule)]
     client = Approver("allow")
     for start in range(0, len(samples), _AT_ONCE):
         some = samples[start : start + _AT_ONCE]
@@ -65,7 +111,7 @@ async def _each_rule(stage: Stage) -> str:
             must(not client.asked, f"put up for approval: {[question.call.tool for question in client.asked]}")
             missed = [sample.key for sample in some if not _is_denied(session, sample)]
             must(not missed, f"not refused, so not proved: {missed}")
-    return _summary(rules, samples)
+    return len(denies), len(samples)
 
 
 def _arguments(sample: Sample) -> dict[str, Any]:
@@ -89,7 +135,3 @@ def _is_denied(session: Session, sample: Sample) -> bool:
     wanted = (sample.tool.name, _arguments(sample))
     states = [v.state for v in session.workflow.calls.values() if (v.call.tool, v.call.arguments) == wanted]
     return states != [] and set(states) == {"refused"}
-
-
-def _summary(rules: Sequence[Rule], samples: Sequence[Sample]) -> str:
-    return f"{len(rules)} rules, {len(samples)} calls, none got through" if rules else "the policy has none"

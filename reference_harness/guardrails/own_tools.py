@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
-from reference_harness import policy, sandbox
+from reference_harness import sandbox
 from reference_harness.children import STRICTNESS
-from reference_harness.guardrails.stage import Approver, Stage, must, probe, told
+from reference_harness.guardrails.stage import Approver, Stage, environment, live, must, told
 from reference_harness.scripted import Step
 
+PRIVATE, HERE = "HARNESS_FETCH_PRIVATE", ("127.0.0.1", "localhost", "[::ffff:7f00:1]")
 
-@probe("a file tool neither reads nor writes outside the workspace without an approval")
+
+@live("a file tool neither reads nor writes outside the workspace without an approval")
 async def _outside(stage: Stage) -> str:
     outside = stage.folder / "outside"
     outside.write_text("kept")
@@ -25,10 +26,15 @@ async def _outside(stage: Stage) -> str:
         await session.prompt("go")
         must(outside.read_text() == "kept", "a file outside the workspace was written")
         must("kept" not in told(session), "a file outside the workspace was read")
+    inside: Step = [("write", {"path": "inside", "content": "x"}), ("read", {"path": str(outside)})]
+    async with stage.session(inside, client=Approver("allow")) as session:
+        await session.prompt("go")
+        stage.control("kept" in told(session), "with an approval it is not read, either")
+        stage.control((stage.workspace / "inside").exists(), "with an approval nothing is written, either")
     return "by its name, by .. and by a link: none"
 
 
-@probe("no tool of the harness enters its own folders, whoever allows it")
+@live("no tool of the harness enters its own folders, whoever allows it")
 async def _own(stage: Stage) -> str:
     kept = stage.folder / "state" / "canary"
     kept.parent.mkdir(exist_ok=True)
@@ -40,20 +46,25 @@ async def _own(stage: Stage) -> str:
             ("grep", {"pattern": "kept", "path": str(stage.folder)}),
             ("edit", {"path": str(kept), "old": "k", "new": "x"}),
         ],
+        [("write", {"path": "beside", "content": "kept\n"}), ("grep", {"pattern": "kept", "path": "beside"})],
     ]
-    loosest = max(policy.load().modes, key=lambda mode: STRICTNESS[mode])
+    loosest = max(stage.operator().modes, key=lambda mode: STRICTNESS[mode])
     more = {"allow": ["*"], "mode": loosest}
     async with stage.session(*script, more=more, client=Approver("allow")) as session:
         await session.prompt("go")
         must(kept.read_text() == "kept", "a tool wrote among the harness's own files")
-        must(":kept" not in told(session) and "\tkept" not in told(session), "a tool read the harness's own files")
-        writes = [view for view in session.workflow.calls.values() if view.call.tool in ("write", "edit", "shell")]
+        views = list(session.workflow.calls.values())
+        stage.control(":kept" in told(session), "what lies beside them is not found, either")
+        views = [view for view in views if view.call.arguments.get("path") != "beside"]
+        read = [view.call.tool for view in views if ":kept" in view.text or "\tkept" in view.text]
+        must(not read, f"a tool read the harness's own files: {read}")
+        writes = [view for view in views if view.call.tool in ("write", "edit", "shell")]
         started = [view.call.tool for view in writes if view.starts]
         must(not started, f"allowed, though no rule can allow it: {started}")
     return "write, edit, read, shell and grep: none"
 
 
-@probe("what the shell runs reaches no network and writes the workspace alone, where there is a sandbox")
+@live("what the shell runs reaches no network and writes the workspace alone, where there is a sandbox")
 async def _confined(stage: Stage) -> str:
     outside = stage.folder / "outside"
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -69,10 +80,11 @@ async def _confined(stage: Stage) -> str:
             must(not outside.exists(), "a command wrote outside the workspace")
             must("reached" not in told(session), "a command reached the network")
             inside = (stage.workspace / "inside").exists()
+    stage.control(inside, "it did not write in the workspace, either")
     return "it wrote in the workspace, and nothing beside it" if inside else "it did not run with this configuration"
 
 
-@probe("fetch reaches no address of this machine or its network, whoever allows it")
+@live("fetch reaches no address of this machine or its network, whoever allows it")
 async def _private(stage: Stage) -> str:
     came: list[int] = []
 
@@ -80,13 +92,17 @@ async def _private(stage: Stage) -> str:
         came.append(1)
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    calls: list[tuple[str, dict[str, Any]]] = [
-        ("fetch", {"url": f"http://{host}:{port}/"}) for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]")
-    ]
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        calls = [("fetch", {"url": f"http://{host}:{port}/"}) for host in HERE]
+        await _fetch(stage, calls)
+        must(not came, f"it reached this machine: unset {PRIVATE}, if that is set")
+        with environment(PRIVATE, "allow"):
+            await _fetch(stage, calls[:1])
+        stage.control(bool(came), "where that is allowed it reaches none, either")
+    return f"{len(calls)} addresses, none reached"
+
+
+async def _fetch(stage: Stage, calls: Step) -> None:
     async with stage.session(calls, more={"enable": ["fetch"]}, client=Approver("allow")) as session:
         await session.prompt("go")
-    server.close()
-    must(not came, "it reached this machine: unset HARNESS_FETCH_PRIVATE, if that is set")
-    return f"{len(calls)} addresses, none reached"

@@ -7,9 +7,10 @@ breaks counts as a guardrail that is off: what cannot be shown is not believed.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from typing import Any
 import msgspec
 
 from reference_harness import builtin
-from reference_harness.errors import UsageFault
+from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Question
 from reference_harness.functions import Functions
 from reference_harness.grants import Grants
 from reference_harness.harness import Harness
+from reference_harness.mcp_tools import Server
+from reference_harness.paths import config_file
 from reference_harness.permissions import Answer
-from reference_harness.policy import PolicyFile
+from reference_harness.policy import Policy, PolicyFile
 from reference_harness.prices import sheet
 from reference_harness.records import AnyRecord, Compaction, Config, Limits
 from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, UNKNOWN
@@ -31,8 +34,10 @@ from reference_harness.scripted import ScriptedModel, Step
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
 from reference_harness.stores import SQLiteStore, Store
+from reference_harness.tools import ToolAnswer
 
 NO_SHELL = "there is no bash here, and so no shell"
+IN_STORE = "the store that sessions are kept in has one writer, and finds an edited record"
 PATIENCE = 60.0  # seconds until a probe that does not end is given up
 
 
@@ -83,6 +88,7 @@ class Stage:
     ran: list[tuple[str, str]] = field(default_factory=list)
     description: str = ""  # of every tool
     rules: PolicyFile | None = None  # None: the operator's
+    bare: bool = False  # no settings and no rules: what nobody forbids has to happen here
 
     @property
     def workspace(self) -> Path:
@@ -117,6 +123,19 @@ class Stage:
         self.policy.write_text(policy)
         return replace(self, config=Config(), rules=PolicyFile(self.policy))
 
+    def apart(self) -> Stage:
+        """A stage of its own below this one, under no settings and no rules."""
+        below = Stage(Config(), self.other("apart"), bare=True)
+        return replace(below, rules=below.plain().rules)
+
+    def control(self, truth: bool, otherwise: str) -> None:
+        """Raise what was seen, if it is not true where nothing is forbidden: who does nothing shows nothing."""
+        must(truth or not self.bare, f"not even what is allowed happens, so this shows nothing: {otherwise}")
+
+    def operator(self) -> Policy:
+        """The policy this stage is under, as it is now."""
+        return (self.rules or PolicyFile()).now()
+
     def grants(self) -> Grants:
         """The grants saved on this stage."""
         return Grants(self.state / "grants.jsonl")
@@ -128,8 +147,8 @@ class Stage:
     @asynccontextmanager
     async def session(
         self, *script: Step, more: Mapping[str, Any] | None = None, client: Any = None, resume: str = "",
-        sources: Iterable[ToolSource] = (), store: Store | None = None, cwd: Path | None = None,
-        model: ScriptedModel | None = None,
+        sources: Iterable[Server | ToolSource] = (), store: Store | None = None, cwd: Path | None = None,
+        model: ScriptedModel | None = None, agent_type: str = "",
     ) -> AsyncIterator[Session]:  # fmt: skip
         """A session of the live configuration, with `more` on top of it.
 
@@ -139,16 +158,25 @@ class Stage:
             self.state, model or ScriptedModel(script, name=priced()), store or SQLiteStore(self.state),
             standing_servers=False, rules=self.rules, grants=self.grants(),
         )  # fmt: skip
-        tools: list[ToolSource] = [self.tools(), *sources]
+        tools: list[Server | ToolSource] = [self.tools(), *sources]
         try:
             if resume:
                 session, _ = await harness.load_session(resume, tools, dict(more or {}), client=client)
             else:
                 settings, where = self._merged(more or {}), str(cwd or self.workspace)
-                session = await harness.new_session(where, tools, settings, client=client)
+                session = await harness.new_session(where, tools, settings, client=client, agent_type=agent_type)
             yield session
         finally:
             await harness.close()
+
+    async def opens(self, *script: Step, **more: Any) -> bool:
+        """Whether a session that `session` would give begins, takes a prompt, and is not refused as not understood."""
+        try:
+            async with self.session(*script, **more) as session:
+                await session.prompt("go")
+        except UsageFault:
+            return False
+        return True
 
     def _merged(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The live settings and what the probe adds: lists grow, the rest is replaced; limits are those given alone.
@@ -179,6 +207,17 @@ class Stage:
         made = Functions("named")
         for name in names:
             made.tool(risk)(self.tool(name))
+        return made
+
+    def silent(self) -> Functions:
+        """A destructive tool `silent` that begins, and of which nobody learns how it ended."""
+        made = Functions("silent")
+
+        @made.tool(DESTRUCTIVE)
+        def silent(what: str) -> ToolAnswer:
+            self.ran.append(("silent", what))
+            return ToolAnswer("no answer", is_error=True, uncertain=True)
+
         return made
 
     def tool(self, name: str) -> Callable[..., str]:
@@ -217,6 +256,28 @@ def probe(guardrail: str) -> Callable[[Probe], Probe]:
     return add
 
 
+def live(guardrail: str) -> Callable[[Probe], Probe]:
+    """As `probe`, for what is played under the live configuration, and then under none: there its controls bind.
+
+    Where nothing is configured the two are one.
+    """
+
+    def add(function: Probe) -> Probe:
+        async def twice(stage: Stage) -> str:
+            if stage.config == Config() and not config_file().exists():
+                return await function(replace(stage, bare=True))
+            seen = await function(stage)
+            try:
+                await function(stage.apart())
+            except AssertionError as off:
+                raise AssertionError(f"under no settings: {off}") from off
+            return seen
+
+        return probe(guardrail)(twice)
+
+    return add
+
+
 def load() -> Mapping[str, Probe]:
     """All probes, in order."""
     from reference_harness.guardrails import (  # noqa: F401 - they register their probes
@@ -228,10 +289,12 @@ def load() -> Mapping[str, Probe]:
         family,
         judging,
         limits,
+        live_store,
         lives,
         own_rules,
         own_tools,
         policies,
+        servers,
         summaries,
         tools,
         writers,
@@ -255,7 +318,7 @@ async def _played(guardrail: str, function: Probe, stage: Stage) -> Finding:
         return Finding(guardrail, False, f"it did not end within {PATIENCE:g} seconds")
     except AssertionError as seen:
         return Finding(guardrail, False, str(seen))
-    except UsageFault as fault:
+    except HarnessFault as fault:
         return Finding(guardrail, False, f"it cannot be played with this configuration: {fault}")
     except Exception as error:  # noqa: BLE001 - what cannot be shown is not believed
         return Finding(guardrail, False, f"the probe broke: {type(error).__name__}: {error}")
@@ -265,6 +328,18 @@ def must(truth: bool, otherwise: str) -> None:
     """Raise what was seen, if it is not true. Not an assert statement: those can be switched off."""
     if not truth:
         raise AssertionError(otherwise)
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """A variable of this process's environment, for so long."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        os.environ.update({name: before} if before is not None else {})
 
 
 def told(session: Session) -> str:

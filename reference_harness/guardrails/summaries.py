@@ -55,6 +55,7 @@ async def _compacted(stage: Stage, model: _Model, **limits: int) -> tuple[_Model
             await session.prompt(prompt)
         await session.compact()
         await session.prompt("What now?")
+    must(("probe_destructive", DONE) in stage.ran, "the story was not played, so this shows nothing")
     return model, session
 
 
@@ -90,6 +91,7 @@ async def _pairs(stage: Stage) -> str:
             await session.prompt(FILLER)
             id_ = session.id
         must(any(isinstance(record, Compacted) for record in stage.records(id_)), "nothing was compacted")
+        must(len(stage.ran) > 0, "there were no pairs to be split")
         for request in model.requests:
             must(_is_paired(request["messages"]), f"a call without its result was sent, {keep} messages kept")
     return "at any number of kept messages"
@@ -131,6 +133,7 @@ async def _fallback(stage: Stage) -> str:
             stop = await session.prompt("What now?")
         except ModelFault as fault:
             must(False, f"the turn ended without another try: {fault}")
+    must(("probe_destructive", DONE) in stage.ran, "the story was not played, so this shows nothing")
     sent = str(model.requests[-1]["messages"])
     must(FILLER not in sent, "the history was sent again as it was")
     lost = [word for word in (GOAL, PINNED, REFUSED, DONE) if word not in sent]
@@ -156,9 +159,11 @@ async def _no_room(stage: Stage) -> str:
     async with stage.plain().session(more=COMPACT, client=Approver("deny", "allow"), model=model) as session:
         for prompt in PROMPTS:
             await session.prompt(prompt)
-        session.set_limits({"tokens": session.budget.tokens + 20})
         before = len(model.requests)
-        with suppress(LimitHit):
-            await session.compact()
-    must(len(model.requests) == before, "a summary was asked for beyond the limit of tokens")
+        for more, summaries in ((20, 0), (10**6, 1)):
+            session.set_limits({"tokens": session.budget.tokens + more})
+            with suppress(LimitHit):
+                await session.compact()
+            sent = len(model.requests) - before
+            must(sent == summaries, f"{sent} summaries were asked for, with {more} tokens left")
     return "it is not asked for"

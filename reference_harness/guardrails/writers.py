@@ -30,25 +30,30 @@ async def _edited(stage: Stage) -> str:
     async with stage.plain().session("hello") as session:
         await session.prompt("go")
         id_ = session.id
-    for name, change in CHANGES.items():
-        folder = stage.folder / name
+    for name, change in {"left as it was": "SELECT 1", **CHANGES}.items():
+        folder, left = stage.folder / name, name not in CHANGES
         shutil.copytree(stage.state, folder)
         with sqlite3.connect(folder / "journal.db") as db:
             changed = db.execute(change).rowcount
         db.close()
-        must(changed == 1, f"the journal could not be {name} for the probe")
-        try:
-            SQLiteStore(folder).read(id_)
-        except StoreFault:
-            continue
-        must(False, f"a journal with a record that was {name} was read as if nothing was wrong")
+        must(left or changed == 1, f"the journal could not be {name} for the probe")
+        must(_is_read(folder, id_) is left, f"a journal that was {name} is {'damaged' if left else 'read as sound'}")
     return f"{', '.join(CHANGES)}: each is found when the session is read"
+
+
+def _is_read(folder: Path, id_: str) -> bool:
+    try:
+        return bool(SQLiteStore(folder).read(id_))
+    except StoreFault:
+        return False
 
 
 @probe("a session has one writer, and one that slept while another took it up writes nothing")
 async def _one_writer(stage: Stage) -> str:
     stage = stage.plain()
-    async with stage.session(WIPE, client=Approver("allow")) as session:
+    async with stage.session(WIPE, "done", WIPE, client=Approver("allow")) as session:
+        await session.prompt("go")
+        must(len(stage.ran) == 1, "not even the one writer gets on: this shows nothing")
         other = SQLiteStore(stage.state)
         try:
             other.lease(session.id).release()
@@ -59,9 +64,9 @@ async def _one_writer(stage: Stage) -> str:
         (stage.state / "locks" / f"{session.id}.lock").unlink()  # as if its lease had been taken from it
         taken, before = other.lease(session.id), len(other.read(session.id))
         with suppress(HarnessFault):
-            await session.prompt("go")
+            await session.prompt("again")
         must(len(other.read(session.id)) == before, "it wrote into a session that is another's by now")
-        must(not stage.ran, "it ran a call in a session that is another's by now")
+        must(len(stage.ran) == 1, "it ran a call in a session that is another's by now")
         taken.release()
     return "the second is refused; the one that woke writes and runs nothing"
 
@@ -72,46 +77,48 @@ async def _private(stage: Stage) -> str:
     try:
         async with stage.plain().session("hello") as session:
             await session.prompt("go")
-            _look(stage.state)
+            must(_look(stage.state) > 0, "nothing is kept, so nothing is shown")
     finally:
         os.umask(old)
     _look(state_folder())
     return f"also what is in {state_folder()}"
 
 
-def _look(folder: Path) -> None:
-    """A folder that holds a journal, and the journal's files."""
+def _look(folder: Path) -> int:
+    """A folder that holds a journal, and the journal's files: how many there are."""
     found = [*folder.glob("journal.db*"), *folder.glob("golden-*")]
     open_ = [str(path) for path in (*([folder] if found else ()), *found) if path.stat().st_mode & 0o077]
     must(not open_, f"others may enter or read {', '.join(open_)}: chmod go-rwx it")
+    return len(found)
 
 
 @probe("a call that a death cut short is not made again on the word of a source that is not trusted")
 async def _again(stage: Stage) -> str:
     """The death is a copy of all that is durable while the tool runs: a process that went on from there."""
-    stage, copies = stage.plain(), stage.folder / "copy"
+    words = await _two_lives(stage.plain(), Source("foreign", "foreign", trusted=False))
+    must(len(stage.ran) == 1, "it was made again because it said of itself that twice is once")
+    await _two_lives(stage.plain(), Source("known", "known"))
+    must(len(stage.ran) == 3, f"on the word of one that is trusted it ran {len(stage.ran) - 1} times")
+    return words
 
-    def source() -> Functions:
-        made = Functions("foreign")
-        made.source = Source("foreign", "foreign", trusted=False)
 
-        @made.tool(DESTRUCTIVE, idempotent=True)
-        def repeatable(what: str) -> str:
-            stage.ran.append(("repeatable", what))
-            if not copies.exists():
-                shutil.copytree(stage.state, copies)
-            return "done"
+async def _two_lives(stage: Stage, source: Source) -> str:
+    """What the model is told of a call that a death cut short, of a tool that says that twice is once."""
+    copies, made, before = stage.folder / source.name, Functions(source.name), len(stage.ran)
+    made.source = source
 
-        return made
+    @made.tool(DESTRUCTIVE, idempotent=True)
+    def repeatable(what: str) -> str:
+        stage.ran.append(("repeatable", what))
+        if not copies.exists():
+            shutil.copytree(stage.state, copies)
+        return "done"
 
-    call: Step = [("repeatable", {"what": "x"})]
-    async with stage.session(call, sources=[source()], client=Approver("allow")) as session:
+    client = Approver("allow")
+    async with stage.session([("repeatable", {"what": "x"})], sources=[made], client=client) as session:
         await session.prompt("go")
         id_ = session.id
-    must(len(stage.ran) == 1, f"the call ran {len(stage.ran)} times")
-    store = SQLiteStore(copies)
-    async with stage.session(resume=id_, sources=[source()], client=Approver("allow"), store=store) as session:
+    must(len(stage.ran) == before + 1, f"the call ran {len(stage.ran) - before} times")
+    async with stage.session(resume=id_, sources=[made], client=client, store=SQLiteStore(copies)) as session:
         await session.proceed()
-        words = told(session)
-    must(len(stage.ran) == 1, "it was made again because it said of itself that twice is once")
-    return words
+        return told(session)

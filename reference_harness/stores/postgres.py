@@ -12,7 +12,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -185,6 +185,12 @@ class PostgresStore(ChainedStore):
         if self._made is not None and isinstance(broken, psycopg.OperationalError):
             self._made.close()
         return _fault(failing, broken, self._address, _ConnectionLost if lost else StoreFault)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """What is written meanwhile is seen by this store alone, and taken back at the end: for a proof."""
+        with self._connection().transaction(force_rollback=True):
+            yield
 
     def _prepare(self) -> None:
         try:

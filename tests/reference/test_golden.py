@@ -95,14 +95,12 @@ def test_what_came_to_the_policy_and_loosens_it_is_named(monkeypatch, text, word
         ('[permissions]\nmodes = ["ask", "bypass"]\n', "mode bypass: not allowed before, allowed now"),
         ('[[rule]]\ndecision = "allow"\ntier = "skill"\ntool = "*"\n', "learned read_only: ask before, allow now"),
         ("", "verifier command: pytest -q: required before, not required now"),
-        ('[mcp.x]\nurl = "http://x"\n', "server x: not trusted before, trusted now"),
+        ('[mcp.x]\nurl = "http://x"\ntrusted = true\n', "server x: not trusted before, trusted now"),
         ('[mcp.y]\nurl = "http://y"\ntrusted = false\n', "server y: not there before, not trusted now"),
     ],
 )
 def test_a_looser_mode_server_or_judgement_is_named(text, words):
-    strict = parse(
-        '[permissions]\nmodes = ["ask", "plan", "auto"]\n[mcp.x]\nurl = "http://x"\ntrusted = false\n', "a policy"
-    )
+    strict = parse('[permissions]\nmodes = ["ask", "plan", "auto"]\n[mcp.x]\nurl = "http://x"\n', "a policy")
     before, loose = Guards(Config(verifiers=("command: pytest -q",)), strict, "ask"), parse(text, "a policy")
     now = Guards(Config(), loose, loose.mode)
     assert words in worse(before, now)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -165,22 +162,6 @@ def test_a_kind_of_rule_that_does_not_bind_is_named_and_nothing_is_run(
     monkeypatch.setenv("HARNESS_CONFIG", str(tmp_path / "harness.toml"))
     monkeypatch.setattr(where, name, replacement)
     assert told in play(None, BINDS)[BINDS]
-
-
-def test_with_sessions_in_a_shared_store_it_proves_and_writes_nothing_there(tmp_path, postgres):
-    environment = {"PATH": os.environ["PATH"], "HARNESS_STATE_DIR": str(tmp_path), "HARNESS_STORE": postgres}
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "reference_harness", *words], env=environment, text=True,
-                              capture_output=True, timeout=120, check=False, cwd=Path(__file__).parents[2])  # fmt: skip
-
-    before = run("sessions", "--json").stdout
-    proved = run("verify")
-    assert (proved.returncode, "Their journals were SQLite" in proved.stdout) == (0, True), (
-        proved.stdout + proved.stderr
-    )
-    assert run("tools", "--json").returncode == 0
-    assert run("sessions", "--json").stdout == before
 
 
 def test_the_servers_of_the_operators_file_are_left_alone(tmp_path, monkeypatch):

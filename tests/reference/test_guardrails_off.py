@@ -6,6 +6,7 @@ import pytest
 import sabotage_lives  # noqa: F401 - they fill the list
 import sabotage_rules  # noqa: F401
 import sabotage_runs  # noqa: F401
+import sabotage_servers  # noqa: F401
 from sabotage import ALL
 from test_guardrails import play
 
