@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from reference_harness.shell.operators import UNSURE, unsure
 from reference_harness.shell.words import Word, read_word, text_at
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ class _Walk:
         operators = {self._text(each) for each in _below(node, "test_operator")}
         if operators & _NUMBERS or not re.match(r"\[\[?\s", self._text(node)):
             self.reading.doubt("a test that calculates")
+        if node.children[0].type == "[" and unsure([read_word(each, self._source) for each in _leaves(node)]):
+            self.reading.doubt(UNSURE)
 
     def _variable_assignment(self, node: Node) -> None:
         name = node.child_by_field_name("name")
@@ -282,6 +285,15 @@ def _below(node: Node, *types: str) -> Iterable[Node]:
         if each.type in types:
             yield each
         stack.extend(each.named_children)
+
+
+def _leaves(node: Node) -> Iterable[Node]:
+    """The words of a test in brackets, and its signs."""
+    for child in node.children:
+        if child.type in ("unary_expression", "binary_expression", "parenthesized_expression"):
+            yield from _leaves(child)
+        elif child.type != "[":
+            yield child
 
 
 def _fields(node: Node, *names: str) -> list[Node]:
