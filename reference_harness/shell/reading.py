@@ -26,6 +26,10 @@ _SPLIT_WORD = re.compile(r"[^\s]\\\n|\\\n[^\s]|\\\n\s*#|(?:^|[\s;|&({`!])\\[ \t]
 # shell they are letters like others, so the parser gets a letter for each of their bytes; words are of the source.
 _STAND_IN = bytes(byte if byte < 0x80 else ord("u") for byte in range(256))
 _TOKENS = re.compile(r"[\w./+-]+")
+_RESERVED = frozenset({
+    "!", "{", "}", "((", "[[", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if",
+    "in", "select", "then", "until", "while",
+})  # fmt: skip
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
@@ -130,16 +134,22 @@ class _Walk:
     def __init__(self, reading: Reading, source: bytes) -> None:
         self.reading = reading
         self._source = source
+        self._called: set[str] = set()  # within functions
 
     def _text(self, node: Node | None) -> str:
         return text_at(node, self._source) if node is not None else ""
 
     def all(self, root: Node) -> None:
-        stack = [root]
+        stack = [(root, False)]
         while stack:
-            node = stack.pop()
+            node, within = stack.pop()
             self._one(node)
-            stack.extend(reversed(node.named_children))
+            if within and node.type == "command_name":
+                self._called.add(self._text(node))
+            within = within or node.type == "function_definition"
+            stack.extend((child, within) for child in reversed(node.named_children))
+        if self._called & self.reading.functions:
+            self.reading.doubt("a function that calls one, and may never end")
 
     def _one(self, node: Node) -> None:
         handler = getattr(self, "_" + node.type, None) if node.type in _HANDLED else None
@@ -154,6 +164,12 @@ class _Walk:
         words = [read_word(child, self._source) for child in _fields(node, "name", "argument")]
         if words:
             self.reading.commands.append(Command(tuple(words)))
+            self._astray([word.raw for word in words[:4]])
+
+    def _astray(self, raws: list[str]) -> None:
+        """The grammar does not know what follows `time` and the like, and may see another end than the shell does."""
+        if _RESERVED & {raws[0], *(raws[1:] if raws[0] in ("time", "coproc") else ())}:
+            self.reading.doubt("a word of the shell where a program is named", opaque=True)
 
     def _test_command(self, node: Node) -> None:
         self.reading.tests += 1

@@ -157,7 +157,16 @@ def test_a_line_over_64_kilobytes_asks_and_hides_no_denied_program(bench):
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 20_000, "$(" * 9_000, "sh -c " * 9_000, "a;" * 30_000, "git -a " * 9_000, "rm -a " * 9_000]
+    "text",
+    [
+        "(" * 20_000,
+        "$(" * 9_000,
+        "sh -c " * 9_000,
+        "a;" * 30_000,
+        "git -a " * 9_000,
+        "rm -a " * 9_000,
+        "f() { (ls; " * 5_000,
+    ],
 )
 def test_a_hostile_line_is_judged_in_time(bench, text):
     import time
