@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from reference_harness.shell.operators import UNSURE, unsure
@@ -30,6 +31,7 @@ _RESERVED = frozenset({
     "!", "{", "}", "((", "[[", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if",
     "in", "select", "then", "until", "while",
 })  # fmt: skip
+_BLANKS = re.compile(rb"(?:[ \t]|\\\n)*")  # what may be between the words of one command
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
@@ -165,6 +167,9 @@ class _Walk:
         if words:
             self.reading.commands.append(Command(tuple(words)))
             self._astray([word.raw for word in words[:4]])
+        ends = [(a.end_byte, b.start_byte) for a, b in pairwise(node.children)]
+        if not all(_BLANKS.fullmatch(self._source, *gap) for gap in ends):
+            self.reading.doubt("a command over several lines", opaque=True)
 
     def _astray(self, raws: list[str]) -> None:
         """The grammar does not know what follows `time` and the like, and may see another end than the shell does."""
