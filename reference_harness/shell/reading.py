@@ -32,6 +32,7 @@ _RESERVED = frozenset({
     "in", "select", "then", "until", "while",
 })  # fmt: skip
 _BLANKS = re.compile(rb"(?:[ \t]|\\\n)*")  # what may be between the words of one command
+_SIGNS_OF_TEST = frozenset({"=", "==", "!=", "!", "-a", "-o", "]"})
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
@@ -181,7 +182,14 @@ class _Walk:
         operators = {self._text(each) for each in _below(node, "test_operator")}
         if operators & _NUMBERS or not re.match(r"\[\[?\s", self._text(node)):
             self.reading.doubt("a test that calculates")
-        if node.children[0].type == "[" and unsure([read_word(each, self._source) for each in _leaves(node)]):
+        if node.children[0].type == "[":
+            self._test_program(list(_leaves(node)))
+
+    def _test_program(self, parts: list[Node]) -> None:
+        """To the shell `[` is a program among others, so a sign that the grammar takes for its own is the shell's."""
+        if any(not (part.is_named or part.type in _SIGNS_OF_TEST) for part in parts):
+            self.reading.doubt("a test that the shell takes for more than one", opaque=True)
+        if unsure([read_word(part, self._source) for part in parts]):
             self.reading.doubt(UNSURE)
 
     def _variable_assignment(self, node: Node) -> None:
