@@ -51,7 +51,7 @@ _PLAIN = frozenset({
     "concatenation", "simple_expansion", "variable_name", "special_variable_name", "command_substitution",
     "process_substitution", "file_descriptor", "heredoc_body", "heredoc_content", "heredoc_end",
     "heredoc_redirect", "herestring_redirect", "unary_expression", "binary_expression", "parenthesized_expression",
-    "test_operator", "extglob_pattern", "brace_expression",
+    "test_operator", "brace_expression",
 })  # fmt: skip
 
 
@@ -267,6 +267,10 @@ class _Walk:
         if not _ANSI_STRING.fullmatch(self._text(node)):  # the grammar takes every \\' for a quote within
             self.reading.doubt("a quoted text that may end elsewhere", opaque=True)
 
+    def _extglob_pattern(self, node: Node) -> None:
+        if set("$`<>") & set(self._text(node)):  # the grammar takes it for text where the shell may substitute
+            self.reading.doubt("a pattern in which something may run", opaque=True)
+
     def _command_substitution(self, node: Node) -> None:
         text = self._text(node)
         if text.startswith("`") and "\\" in text:  # the shell undoes it once more before it reads what is within
@@ -296,7 +300,7 @@ _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
     "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
     "for_statement", "heredoc_redirect", "command_substitution", "ansi_c_string",
-    "comment",
+    "comment", "extglob_pattern",
 })  # fmt: skip
 
 
