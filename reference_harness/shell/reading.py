@@ -39,6 +39,7 @@ _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COL
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
 # What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
 _LIVE = re.compile(r"`|\$[({\[]")
+_UNSEEN = re.compile(r"(?<!\\)(?:\\\\)*(?:`|\$[({\[])")  # the same in text, with no backslash before it
 _BEFORE_COMMENT = re.compile(rb"|(?s:[^\\])?[ \t\n;|&()]")
 _ANSI_STRING = re.compile(r"\$'(?:[^'\\]|\\.)*'", re.DOTALL)
 _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
@@ -47,7 +48,7 @@ _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 _PLAIN = frozenset({
     "program", "list", "pipeline", "subshell", "do_group", "redirected_statement", "comment",
     "if_statement", "elif_clause", "else_clause", "while_statement", "case_statement", "case_item",
-    "negated_command", "command_name", "word", "number", "string", "string_content", "raw_string", "ansi_c_string",
+    "negated_command", "command_name", "number", "string", "raw_string", "ansi_c_string",
     "concatenation", "simple_expansion", "variable_name", "special_variable_name", "command_substitution",
     "process_substitution", "file_descriptor", "heredoc_body", "heredoc_content", "heredoc_end",
     "heredoc_redirect", "herestring_redirect", "unary_expression", "binary_expression", "parenthesized_expression",
@@ -271,6 +272,12 @@ class _Walk:
         if set("$`<>") & set(self._text(node)):  # the grammar takes it for text where the shell may substitute
             self.reading.doubt("a pattern in which something may run", opaque=True)
 
+    def _word(self, node: Node) -> None:
+        if _UNSEEN.search(self._text(node)):
+            self.reading.doubt("a word in which something may run", opaque=True)
+
+    _string_content = _word
+
     def _command_substitution(self, node: Node) -> None:
         text = self._text(node)
         if text.startswith("`") and "\\" in text:  # the shell undoes it once more before it reads what is within
@@ -300,7 +307,7 @@ _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
     "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
     "for_statement", "heredoc_redirect", "command_substitution", "ansi_c_string",
-    "comment", "extglob_pattern",
+    "comment", "extglob_pattern", "word", "string_content",
 })  # fmt: skip
 
 
