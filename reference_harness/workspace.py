@@ -16,8 +16,8 @@ from reference_harness.paths import is_inside, resolve, touches
 if TYPE_CHECKING:
     from reference_harness.session import Session
 
-# Not `except OSError` alone: a NUL in a path is a ValueError.
-UNUSABLE = (OSError, ValueError)
+# Not `except OSError` alone: a NUL in a path is a ValueError, and folders can be nested too deep to be made.
+UNUSABLE = (OSError, ValueError, RecursionError)
 
 
 def _nothing(_tool: str, _argument: str) -> None:
