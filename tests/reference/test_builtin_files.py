@@ -90,6 +90,40 @@ while True:
 """
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to others")
+def test_a_file_of_somebody_else_stays_theirs(bench, run):
+    path = bench.folder / "f"
+    path.write_text("a")
+    os.chown(path, 1234, 1235)
+    path.chmod(0o640)
+    assert not run(bench.call("write", path="f", content="b")).is_error
+    found = path.stat()
+    assert (path.read_text(), found.st_uid, found.st_gid, found.st_mode & 0o7777) == ("b", 1234, 1235, 0o640)
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="no disk can be made here")
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    code = f"""
+import asyncio, os, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from workbench import Bench
+bench = Bench(Path({str(tmp_path)!r}))
+(bench.folder / "f").write_text("old")
+for arguments in ({{"content": "x" * 3_000_000}}, {{"content": "y" * 9_000_000}}):
+    print(asyncio.run(bench.told("write", path="f", **arguments)))
+print(asyncio.run(bench.told("edit", path="f", old="old", new="x" * 3_000_000)))
+print((bench.folder / "f").read_text(), os.listdir(bench.folder))
+"""
+    script = f'mount -t tmpfs -o size=2m tmpfs {tmp_path} && exec {sys.executable} -c "$1"'
+    ran = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", code], capture_output=True, text=True, check=False
+    )
+    if "mount" in ran.stderr or "unshare" in ran.stderr:
+        pytest.skip("no disk can be made here")
+    assert ran.stdout.splitlines() == ["not done: f is not written: No space left on device"] * 3 + ["old ['f']"]
+
+
 def test_a_write_that_is_killed_leaves_the_old_or_the_new_file(bench):
     path = bench.folder / "file"
     path.write_bytes(b"a" * 3_000_000)
