@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
@@ -117,6 +118,8 @@ def expand(pattern: str, cwd: str) -> list[str] | None:
     """The files that a shell's glob names now, resolved; None if they are too many to follow."""
     if pattern.startswith("~/"):
         pattern = os.path.expanduser(pattern)  # noqa: PTH111 - as above
+    if any(part[:1] == "." and part != ".." and fnmatchcase("..", part) for part in pattern.split("/")):
+        return None  # a shell before bash 5.2 takes the folder above for a match
     found = [os.path.realpath(_split(os.path.join(cwd, pattern))[0])]  # noqa: PTH118 - as above
     for path in globbing.iglob(os.path.join(cwd, pattern), include_hidden=True):  # noqa: PTH118, PTH207 - as above
         found.append(os.path.realpath(path))

@@ -16,8 +16,8 @@ from reference_harness.paths import is_inside, resolve, touches
 if TYPE_CHECKING:
     from reference_harness.session import Session
 
-# Not `except OSError` alone: a NUL in a path is a ValueError.
-UNUSABLE = (OSError, ValueError)
+# Not `except OSError` alone: a NUL in a path is a ValueError, and folders can be nested too deep to be made.
+UNUSABLE = (OSError, ValueError, RecursionError)
 
 
 def _nothing(_tool: str, _argument: str) -> None:
@@ -81,11 +81,11 @@ def open_file(path: Path, shown: str) -> BinaryIO:
 
 
 def replace_file(path: Path, data: bytes, shown: str) -> None:
-    """Write a file whole or not at all: beside it first, synced, then put in its place. It keeps its mode."""
+    """Write a file whole or not at all: beside it first, synced, then put in its place. Mode and owner stay."""
     beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.{os.urandom(6).hex()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(beside, data, _mode(path, shown))
+        _write(beside, data, _replaced(path, shown))
         beside.replace(path)
         _sync(path.parent)
     except UNUSABLE as error:
@@ -95,8 +95,8 @@ def replace_file(path: Path, data: bytes, shown: str) -> None:
             beside.unlink()
 
 
-def _mode(path: Path, shown: str) -> int | None:
-    """The mode of the file that is there; None if there is none."""
+def _replaced(path: Path, shown: str) -> os.stat_result | None:
+    """What is known of the file that is there; None if there is none."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -105,14 +105,16 @@ def _mode(path: Path, shown: str) -> int | None:
         raise ToolFault(f"{shown} is no regular file: it is left as it is")
     if not os.access(path, os.W_OK):
         raise ToolFault(f"{shown} is read-only: it is left as it is")
-    return stat.S_IMODE(found.st_mode)
+    return found
 
 
-def _write(path: Path, data: bytes, mode: int | None) -> None:
+def _write(path: Path, data: bytes, replaced: os.stat_result | None) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     with os.fdopen(descriptor, "wb") as file:
-        if mode is not None:
-            os.fchmod(descriptor, mode)
+        if replaced is not None:
+            with suppress(PermissionError):  # only root gives a file to others
+                os.fchown(descriptor, replaced.st_uid, replaced.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(replaced.st_mode))
         file.write(data)
         file.flush()
         os.fsync(descriptor)

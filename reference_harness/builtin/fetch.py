@@ -7,11 +7,13 @@ followed: where to go is decided call by call.
 from __future__ import annotations
 
 import asyncio
+import codecs
+import html
 import ipaddress
 import os
+import re
 import socket
-from collections.abc import Mapping
-from html.parser import HTMLParser
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 SECONDS = 30.0
 LARGEST = 2_000_000  # bytes of a page that are read
 REDIRECTS = 5
+# What may carry any other address, or is of one site: by translation, as IPv4 in IPv6, and what was site-local.
+_NOT_PUBLIC = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "fec0::/10"))
+)
 _TEXTS = ("text/", "application/json", "application/xml", "application/xhtml", "application/javascript")
 
 
@@ -50,6 +56,7 @@ async def _get(client: httpx2.AsyncClient, url: str) -> ToolAnswer:
         address = await _address(place)
         direct = place._replace(netloc=f"[{address}]:{_port(place)}" if ":" in address else f"{address}:{_port(place)}")
         headers = {"host": place.netloc, "user-agent": "reference-harness", "accept": "text/*, application/json"}
+        headers["accept-encoding"] = "identity"
         request = client.build_request(
             "GET", direct._replace(fragment="").geturl(), headers=headers, extensions={"sni_hostname": place.hostname}
         )
@@ -92,60 +99,74 @@ def is_public(address: str) -> bool:
     """Whether an address is one of the public internet."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
+        if any(found in network for network in _NOT_PUBLIC):
+            return False
         found = found.ipv4_mapped or found.sixtofour or found
     return found.is_global and not found.is_multicast
 
 
 async def _told(answer: httpx2.Response) -> ToolAnswer:
     kind = answer.headers.get("content-type", "text/plain").lower()
-    if not kind.startswith(_TEXTS):
-        return ToolAnswer(f"[{answer.status_code}; {kind[:100]}: not text, left out]", is_error=answer.is_error)
+    packed = answer.headers.get("content-encoding", "identity").lower()
+    if not kind.startswith(_TEXTS) or packed != "identity":  # that was asked for; unpacked, it may have any size
+        shown = kind[:100] if packed == "identity" else f"{kind[:100]}; {packed[:100]}"
+        return ToolAnswer(f"[{answer.status_code}; {shown}: not text, left out]", is_error=answer.is_error)
     data = bytearray()
-    async for piece in answer.aiter_bytes():
+    async for piece in answer.aiter_raw():
         data += piece
         if len(data) > LARGEST:
             break
-    text = bytes(data[:LARGEST]).decode(answer.charset_encoding or "utf-8", "replace")
+    text = bytes(data[:LARGEST]).decode(_charset(answer.charset_encoding), "replace")
     text = as_text(text) if "html" in kind else text
     cut = "; cut" if len(data) > LARGEST else ""
     return ToolAnswer(bounded(f"[{answer.status_code}; {kind[:100]}{cut}]\n{text}"), is_error=answer.is_error)
 
 
-class _Text(HTMLParser):
-    """Text of a page, with line breaks where blocks end, without scripts and styles."""
+def _charset(said: str | None) -> str:
+    """What a page says it is written in, if that is a plain encoding of text; else UTF-8."""
+    try:
+        found = codecs.lookup(said or "utf-8").name
+    except (LookupError, ValueError):
+        return "utf-8"
+    return found if _CHARSETS.match(found) else "utf-8"
 
-    _HIDDEN = ("script", "style", "noscript", "template", "svg")
-    _BLOCKS = frozenset({"p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "section", "table"})
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self._hidden = ""
-
-    def handle_starttag(self, tag: str, _attrs: Any) -> None:
-        """Begin to hide, or a new line."""
-        if not self._hidden and tag in self._HIDDEN:
-            self._hidden = tag
-        elif tag in self._BLOCKS:
-            self.parts.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Show again."""
-        if tag == self._hidden:
-            self._hidden = ""
-        elif tag in self._BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        """Keep what is shown."""
-        if not self._hidden:
-            self.parts.append(data)
+_CHARSETS = re.compile(r"utf-(?:8|16|32)|ascii|iso8859|cp\d|koi8|mac|shift_jis|euc_|gb|big5|tis")
+_BLOCK = re.compile(r"/?(?:p|div|br|li|tr|h[1-6]|pre|section|table)\b", re.IGNORECASE)
+_HIDDEN = re.compile(r"(script|style|noscript|template|svg)\b", re.IGNORECASE)
 
 
 def as_text(page: str) -> str:
-    """HTML as plain text."""
-    parser = _Text()
-    parser.feed(page)
-    parser.close()
-    lines = (" ".join(line.split()) for line in "".join(parser.parts).splitlines())
+    """HTML as plain text: line breaks where blocks end, no scripts and styles. Its time grows with the page alone."""
+    lines = (" ".join(line.split()) for line in html.unescape("".join(_shown(page))).splitlines())
     return "\n".join(line for line in lines if line)
+
+
+def _shown(page: str) -> Iterator[str]:
+    """The text between the tags. What does not end hides the rest."""
+    at = 0
+    while (sign := page.find("<", at)) >= 0:
+        yield page[at:sign]
+        after = page[sign + 1 : sign + 12]
+        if not after[:1].isalpha() and after[:1] not in ("/", "!", "?"):
+            yield "<"
+            at = sign + 1
+            continue
+        at = _end_of_tag(page, sign, after)
+        if at < 0:
+            return
+        if _BLOCK.match(after):
+            yield "\n"
+    yield page[at:]
+
+
+def _end_of_tag(page: str, sign: int, after: str) -> int:
+    """Where the text goes on after the tag, and after what it hides; -1 if nowhere."""
+    if after.startswith("!--"):
+        end = page.find("-->", sign + 4)
+        return end + 3 if end >= 0 else -1
+    end = page.find(">", sign)
+    if end >= 0 and (hidden := _HIDDEN.match(after)) and page[end - 1] != "/":
+        closing = re.compile(f"</{hidden[1]}\\b", re.IGNORECASE).search(page, end)
+        end = page.find(">", closing.start()) if closing else -1
+    return end + 1 if end >= 0 else -1

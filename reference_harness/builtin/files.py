@@ -6,19 +6,26 @@ import difflib
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from reference_harness.errors import ToolFault
+from reference_harness.tools import MAX_RESULT
 from reference_harness.workspace import UNUSABLE, Workspace, open_file, replace_file, why
 
 LINES = 2000  # of one read
 LINE = 2000  # characters of one line
 ENTRIES = 1000  # of one list
 LARGEST = 20_000_000  # bytes of a file that is edited
+_MOST_ENTRIES = 100 * ENTRIES  # that are looked at
 _SNIFF = 8192
+_ROOM = MAX_RESULT - 1000  # characters of the lines of one read
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_CUT = " [line cut]"
+_ON_CUT = f"a line is cut after {LINE} characters: `cut -c {LINE + 1}-` in the shell shows its rest"
 _NUMBERED = re.compile(r"^ *\d+\t", re.MULTILINE)
 _CHUNK = 65536
 
@@ -27,18 +34,42 @@ def read(arguments: Mapping[str, Any], workspace: Workspace) -> str:
     """Lines of a file with their numbers."""
     path = workspace.resolve(arguments["path"])
     shown = workspace.shown(path)
-    first, most = arguments.get("offset", 1), min(arguments.get("limit", LINES), LINES)
-    with open_file(path, shown) as file:
-        if b"\0" in file.read(_SNIFF):
-            raise ToolFault(f"{shown} is binary ({os.fstat(file.fileno()).st_size} bytes): it is not shown")
-        file.seek(0)
-        lines = _lines(file)
-        skipped = sum(1 for _ in islice(lines, first - 1))
-        found = [f"{number:>6}\t{line}" for number, line in enumerate(islice(lines, most), first)]
-        more = next(lines, None) is not None
+    first, most = min(arguments.get("offset", 1), sys.maxsize), min(arguments.get("limit", LINES), LINES)
+    try:
+        with open_file(path, shown) as file:
+            _refuse_binary(file, shown)
+            lines = _lines(file)
+            skipped = sum(1 for _ in islice(lines, first - 1))
+            found, more = _fitting(lines, most)
+    except OSError as error:
+        raise ToolFault(f"{shown} cannot be read: {why(error)}") from error
     if not found:
         return f"({shown} is empty)" if not skipped else f"({shown} has {skipped} lines: none from {first} on)"
-    return "\n".join(found) + (f"\n({shown} goes on: read from line {first + len(found)})" if more else "")
+    notes = [f"{shown} goes on: read from line {first + len(found)}"] if more else []
+    notes += [_ON_CUT] if any(line.endswith(_CUT) for line in found) else []
+    numbered = (f"{number:>6}\t{line}" for number, line in enumerate(found, first))
+    return "\n".join(numbered) + (f"\n({'; '.join(notes)})" if notes else "")
+
+
+def _refuse_binary(file: BinaryIO, shown: str) -> None:
+    start = file.read(_SNIFF)
+    file.seek(0)
+    if start.startswith(_UTF16):
+        raise ToolFault(f"{shown} is UTF-16: it is not shown (`iconv -f utf-16` in the shell turns it into UTF-8)")
+    if b"\0" in start:
+        raise ToolFault(f"{shown} is binary ({os.fstat(file.fileno()).st_size} bytes): it is not shown")
+
+
+def _fitting(lines: Iterator[str], most: int) -> tuple[list[str], bool]:
+    """So many lines as fit into one answer, whole, and whether there are more."""
+    found: list[str] = []
+    size = 0
+    for line in lines:
+        size += len(line) + 10  # with its number
+        if len(found) == most or size > _ROOM:
+            return found, True
+        found.append(line)
+    return found, False
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -48,7 +79,7 @@ def _lines(file: BinaryIO) -> Iterator[str]:
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(_CHUNK)
         text = piece.decode("utf-8", "replace").rstrip("\r\n")
-        yield text if len(text) <= LINE else f"{text[:LINE]} [line cut]"
+        yield text if len(text) <= LINE else text[:LINE] + _CUT
 
 
 def write(arguments: Mapping[str, Any], workspace: Workspace) -> str:
@@ -137,22 +168,28 @@ def list_(arguments: Mapping[str, Any], workspace: Workspace) -> str:
     shown = workspace.shown(path)
     try:
         with os.scandir(path) as entries:
-            found = sorted(islice((entry.name for entry in entries), 100 * ENTRIES))
+            found = sorted(islice((entry.name for entry in entries), _MOST_ENTRIES))
     except UNUSABLE as error:
         raise ToolFault(f"{shown} cannot be listed: {why(error)}") from error
     lines = [line for name in found[:ENTRIES] if (line := _entry(path / name, workspace))]
     more = len(found) - ENTRIES
-    return "\n".join(lines) + (f"\n({more} more)" if more > 0 else "") if lines else f"({shown} is empty)"
+    least = "at least " if len(found) == _MOST_ENTRIES else ""
+    told = f"\n({least}{more} more: glob finds files by a part of their names)" if more > 0 else ""
+    return "\n".join(lines) + told if lines else f"({shown} is empty)"
+
+
+def _one_line(name: str) -> str:
+    return name.encode("utf-8", "replace").decode().replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _entry(path: Path, workspace: Workspace) -> str:
     if workspace.is_protected(str(path)):
         return ""
-    name = path.name.encode("utf-8", "replace").decode()
+    name = _one_line(path.name)
     try:
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode):
-            return f"link            - {name} -> {path.readlink()}"
+            return f"link            - {name} -> {_one_line(str(path.readlink()))}"
     except UNUSABLE:
         return f"?               - {name}"
     if stat.S_ISDIR(found.st_mode):

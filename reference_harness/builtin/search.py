@@ -63,7 +63,7 @@ def _told(ended: Ended, workspace: Workspace) -> ToolAnswer:
     """What was found. A search that ran out of time is an error, with what it found until then."""
     body, _, rest = ended.output.partition("\0")
     passed, _, late = rest.partition("\0")
-    lines = body.splitlines()
+    lines = body.removesuffix("\n").split("\n") if body else []  # no other sign ends a line
     prefix = os.path.realpath(workspace.folder).rstrip("/") + "/"
     shown = [line.removeprefix(prefix) for line in lines[:FOUND]]
     notes = [f"{len(lines) - FOUND} more lines"] if len(lines) > FOUND else []

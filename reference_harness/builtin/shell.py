@@ -20,6 +20,12 @@ _PASSED = frozenset({
     "PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "VIRTUAL_ENV", "JAVA_HOME", "GOPATH",
     "GOROOT", "CARGO_HOME", "RUSTUP_HOME", "NVM_DIR", "PYENV_ROOT", "CONDA_PREFIX", "NIX_PATH", "MANPATH",
 })  # fmt: skip
+_SETTINGS = {
+    "TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "GIT_TERMINAL_PROMPT": "0",
+    # Reading a repository does not write to its index.
+    "GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "diff.autoRefreshIndex",
+    "GIT_CONFIG_VALUE_0": "false",
+}  # fmt: skip
 
 
 async def shell(arguments: Mapping[str, Any], workspace: Workspace) -> ToolAnswer:
@@ -44,7 +50,7 @@ def environment(*, confined: bool) -> dict[str, str]:
     """What the command sees of ours."""
     passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith("LC_")}
     own_temporary = {"TMPDIR": "/tmp"} if confined else {}  # noqa: S108 - inside, it is the command's own
-    return passed | own_temporary | {"TERM": "dumb", "PAGER": "cat", "GIT_PAGER": "cat", "GIT_TERMINAL_PROMPT": "0"}
+    return passed | own_temporary | _SETTINGS
 
 
 def _told(ended: Ended, *, confined: bool) -> ToolAnswer:

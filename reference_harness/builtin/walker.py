@@ -7,6 +7,7 @@ of the folders it is told to leave alone.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -23,6 +24,8 @@ JUNK = frozenset({
 LARGEST = 20_000_000  # bytes of a file that is searched
 FEW = 30  # names that are told of what was passed over
 LINE = 400  # characters of a line that is shown
+BINARY = "binary"
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENOENT)  # a link, a socket, one that is gone
 _LATE = (
     "its {:g} seconds were up at {}. Name a folder with `path`, or files with `files`; in a pattern, a repetition "
     "within a repetition, as in (a+)+, may take for ever"
@@ -36,17 +39,35 @@ def walk(job: dict[str, Any], passed: set[str]) -> Iterator[tuple[str, str]]:
     if os.path.isfile(root):  # noqa: PTH113 - strings in, strings out, for every file of a tree
         yield root, os.path.basename(root)  # noqa: PTH119 - as above
         return
-    for folder, folders, files in os.walk(root, followlinks=False):
-        below = os.path.relpath(folder, root)
+    stack = [(root, "")]  # no recursion: folders may be nested deeper than that goes
+    while stack:
+        folder, below = stack.pop()
+        folders, files = _entries(folder, below, passed)
         if not job["everything"]:
             passed.update(JUNK.intersection(folders))
-            folders[:] = [name for name in folders if name not in JUNK]
-        folders[:] = sorted(name for name in folders if not is_own(os.path.join(folder, name), own))  # noqa: PTH118
+            folders = [name for name in folders if name not in JUNK]
+        inner = [(f"{folder.rstrip('/')}/{name}", f"{below}{name}/") for name in sorted(folders, reverse=True)]
+        stack += [place for place in inner if not is_own(place[0], own)]
         for name in sorted(files):
-            path = os.path.join(folder, name)  # noqa: PTH118 - as above
+            path = f"{folder.rstrip('/')}/{name}"
             if not is_own(path, own):
                 job["at"] = path
-                yield path, name if below == "." else f"{below}/{name}"
+                yield path, below + name
+
+
+def _entries(folder: str, below: str, passed: set[str]) -> tuple[list[str], list[str]]:
+    """The folders and the files in a folder. A link to a folder is neither."""
+    folders, files = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif not (entry.is_symlink() and os.path.isdir(entry.path)):  # noqa: PTH112 - as above
+                    files.append(entry.name)
+    except OSError:
+        passed.add(f"{below or '.'} (cannot be read)")
+    return folders, files
 
 
 def is_own(path: str, own: tuple[str, ...]) -> bool:
@@ -91,10 +112,12 @@ def grep(job: dict[str, Any], passed: set[str]) -> Iterator[str]:
         if _size(path) > LARGEST:
             passed.add(f"{below} (larger than {LARGEST} bytes)")
             continue
-        text = _text(path)
-        if text is None:
-            continue
-        if not job["only_names"]:
+        text, why = _text(path)
+        if why == BINARY:
+            job["binary"] = job.get("binary", 0) + 1
+        elif why:
+            passed.add(f"{below} ({why})")
+        elif not job["only_names"]:
             yield from _matches(path, text, pattern, job["around"])
         elif pattern.search(text):
             yield path
@@ -109,17 +132,18 @@ def _size(path: str) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
-def _text(path: str) -> str | None:
-    """The text of a regular file that is not too large; None for any other."""
+def _text(path: str) -> tuple[str, str]:
+    """The text of a regular file that is not too large, or why it has none; nothing of any other."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            if os.fstat(descriptor).st_size > LARGEST:
-                return None
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+                return "", ""
             data = file.read(LARGEST)
-    except (OSError, ValueError):
-        return None
-    return None if b"\0" in data[:8192] else data.decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        return "", "" if getattr(error, "errno", 0) in _NO_FILE else "cannot be read"
+    return ("", BINARY) if b"\0" in data[:8192] else (data.decode("utf-8", "replace"), "")
 
 
 def _matches(path: str, text: str, pattern: re.Pattern[str], around: int) -> Iterator[str]:
@@ -173,6 +197,8 @@ def main() -> None:
         sys.exit(2)
     except _Late:
         late = _LATE.format(job["seconds"], job["at"])
+    if job.get("binary"):
+        passed.add(f"{job['binary']} binary file{'s' * (job['binary'] > 1)}")
     if passed or late:
         out.write(b"\0" + ", ".join(_few(sorted(passed))).encode("utf-8", "replace"))
     if late:

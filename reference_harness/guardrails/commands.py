@@ -36,6 +36,9 @@ DISGUISED = (
     "ls \\\n; rm file", "echo x >| file", "cat 3<> file", "[[ -n $(rm file) ]]", "((x=$(rm file)))", "test -f $(rm x)",
     "for x in $(rm file); do ls; done", "case x in *) rm file;; esac", "while rm file; do ls; done", "echo {a,$(rm x)}",
     "ls #\nrm file", "xxd -r x file", "base64 -d x > file", "which -a ls; rm x", "printf x | bash", "cat x | python3 -",
+    "rm file; rm() { ls; }", "ls | xargs --replace rm echo file", "git log --pretty --output=file", "uniq file -c",
+    "printf '%n' PATH; ls", "[ -f file && ./x ]", "[ 3 > 2 ]", "echo =~ \nrm file", "x=-v; test $x 'a[$(rm file)]'",
+    "echo x < file > /dev/stdin", "find . -exec sort + -o file \\;", ":() { :|:& }; :",
 )  # fmt: skip
 LONG = "ls " + "x" * 70_000
 CANARY = "canary-of-the-probe"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from shutil import which
 
 from reference_harness.ground import Book
 from reference_harness.modes import Weight
@@ -14,7 +15,7 @@ from reference_harness.places import is_mild, judge_place, strict_words
 from reference_harness.rules import Rule, fits_words
 from reference_harness.shell.reading import Command, Reading
 from reference_harness.shell.repository import trap
-from reference_harness.shell.table import Known, check, known_as, program_of, table
+from reference_harness.shell.table import TRUSTED_FOLDERS, Known, check, known_as, program_of, table
 from reference_harness.shell.unwrapping import quoted, unfold
 from reference_harness.shell.words import PIPE, Word
 from reference_harness.verdicts import Finding, Verdict, strictest
@@ -58,7 +59,7 @@ def examine(text: str, book: Book, folder: str) -> Examined:
     for word in reading.reads:
         _redirected(word, folders, book, examined, writes=False)
     for word in reading.writes:
-        _redirected(word, folders, book, examined, writes=True)
+        _redirected(word, folders, book, examined, writes=True, again=_opens_again(word, reading))
     if reading.tests:
         examined.add(Finding(Verdict.ALLOW, "shell:a test", default=True))
     if reading.opaque:
@@ -94,7 +95,7 @@ def _resolved(word: Word, folders: list[str]) -> list[str] | None:
     """The files a word may name; None if that is not known."""
     if word.text is None or (word.glob and _half_quoted(word)):
         return None
-    if word.text == PIPE:
+    if word.text == PIPE and word.raw[:2] in ("<(", ">("):
         return []
     text = word.raw if word.glob and "\\" not in word.raw and '"' not in word.raw and "'" not in word.raw else word.text
     found = []
@@ -117,7 +118,14 @@ def _is_bare(word: Word) -> bool:
     return not (word.text or "").startswith("~") or word.raw.startswith("~")
 
 
-def _redirected(word: Word, folders: list[str], book: Book, examined: Examined, *, writes: bool) -> None:
+def _opens_again(word: Word, reading: Reading) -> bool:
+    """Whether it may open for writing what the line has opened for reading: /dev/stdin is whatever that is."""
+    return word.text == "/dev/stdin" or (word.text in HARMLESS and word.text != "/dev/null" and bool(reading.reads))
+
+
+def _redirected(
+    word: Word, folders: list[str], book: Book, examined: Examined, *, writes: bool, again: bool = False
+) -> None:
     paths = _resolved(word, folders)
     if paths is None:
         examined.weight = Weight.HEAVY
@@ -127,7 +135,7 @@ def _redirected(word: Word, folders: list[str], book: Book, examined: Examined, 
         return
     examined.places += paths
     for path in paths:
-        if path not in HARMLESS and word.text not in HARMLESS:
+        if again or (path not in HARMLESS and word.text not in HARMLESS):
             examined.add(*judge_place(path, book, writes=writes))
             if writes:
                 examined.weight = max(examined.weight, Weight.MILD if is_mild(path, book.ground.cwd) else Weight.HEAVY)
@@ -148,7 +156,7 @@ class _Part:
 
     def judge(self) -> None:
         ruled = list(self.book.about_words(self.texts, moved=self.moved))
-        if self.name == "cd" or self.texts[0] in self.reading.functions:
+        if self.name == "cd" or self._calls():
             self.out.add(*ruled)  # where it leads and what the function does is judged by itself
         elif found := known_as(table().readers, self.command.words):
             self._reader(*found, ruled)
@@ -157,10 +165,17 @@ class _Part:
         else:
             self._other("is not known to be harmless", ruled)
 
+    def _calls(self) -> bool:
+        """Whether it can be nothing but a function of the line. Where that is not defined, a program would run."""
+        name = self.texts[0] or ""
+        if name not in self.reading.functions or "/" in name or name in table().builtins.programs:
+            return False
+        return which(name) is None
+
     def _reader(self, known: Known, words: Sequence[Word], ruled: list[Finding]) -> None:
         options = check(known, words)
         places = [_resolved(word, self.folders) for word in options.paths]
-        because = options.strange or self._becomes_option(known) or self._shadow()
+        because = options.strange or self._becomes_option(known) or self._shadow() or self._chosen(known)
         because = because or (self._trap() if known.repository else "")
         if because or None in places:
             self._other(because or "reads what is not known before it runs", ruled)
@@ -197,6 +212,12 @@ class _Part:
                 return f"the PATH finds it in the workspace, in {place or 'the folder it runs in'}"
         return ""
 
+    def _chosen(self, known: Known) -> str:
+        """Where versions of a program are managed, a file in the workspace may say which one runs."""
+        found = which(self.name) if known.system and self.texts[0] == self.name else None
+        at_home = found is None or os.path.dirname(found) in TRUSTED_FOLDERS  # noqa: PTH120 - as above
+        return "" if at_home else f"it is {found}, and a file here may say what that runs"
+
     def _trap(self) -> str:
         return next((found for folder in self.folders if (found := trap(folder, self.book.workspace))), "")
 
@@ -204,8 +225,12 @@ class _Part:
         options = check(known, words)
         places = [_resolved(word, self.folders) for word in options.paths]
         flat = [path for some in places for path in some or ()]
-        mild = not options.strange and None not in places and all(is_mild(path, self.book.ground.cwd) for path in flat)
+        mild = not options.strange and None not in places and all(map(self._is_mild, flat))
         self._other("changes files", ruled, Weight.MILD if mild else Weight.HEAVY)
+
+    def _is_mild(self, path: str) -> bool:
+        """Whether it may be made unasked. A name like an option's would be one to a program that a glob gives it to."""
+        return is_mild(path, self.book.ground.cwd) and not os.path.basename(path).startswith("-")  # noqa: PTH119 - as above
 
     def _other(self, because: str, ruled: list[Finding], weight: Weight = Weight.HEAVY) -> None:
         """A command that may do anything: it asks unless a rule covers it, and so does what it names."""

@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from reference_harness.shell.operators import UNSURE, unsure
 from reference_harness.shell.words import Word, read_word, text_at
 
 if TYPE_CHECKING:
@@ -25,12 +27,19 @@ _SPLIT_WORD = re.compile(r"[^\s]\\\n|\\\n[^\s]|\\\n\s*#|(?:^|[\s;|&({`!])\\[ \t]
 # shell they are letters like others, so the parser gets a letter for each of their bytes; words are of the source.
 _STAND_IN = bytes(byte if byte < 0x80 else ord("u") for byte in range(256))
 _TOKENS = re.compile(r"[\w./+-]+")
+_RESERVED = frozenset({
+    "!", "{", "}", "((", "[[", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if",
+    "in", "select", "then", "until", "while",
+})  # fmt: skip
+_BLANKS = re.compile(rb"(?:[ \t]|\\\n)*")  # what may be between the words of one command
+_SIGNS_OF_TEST = frozenset({"=", "==", "!=", "!", "-a", "-o", "]"})
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
 # What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
 _LIVE = re.compile(r"`|\$[({\[]")
+_UNSEEN = re.compile(r"(?<!\\)(?:\\\\)*(?:`|\$[({\[])")  # the same in text, with no backslash before it
 _BEFORE_COMMENT = re.compile(rb"|(?s:[^\\])?[ \t\n;|&()]")
 _ANSI_STRING = re.compile(r"\$'(?:[^'\\]|\\.)*'", re.DOTALL)
 _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
@@ -39,11 +48,11 @@ _NUMBERS = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 _PLAIN = frozenset({
     "program", "list", "pipeline", "subshell", "do_group", "redirected_statement", "comment",
     "if_statement", "elif_clause", "else_clause", "while_statement", "case_statement", "case_item",
-    "negated_command", "command_name", "word", "number", "string", "string_content", "raw_string", "ansi_c_string",
+    "negated_command", "command_name", "number", "string", "raw_string", "ansi_c_string",
     "concatenation", "simple_expansion", "variable_name", "special_variable_name", "command_substitution",
     "process_substitution", "file_descriptor", "heredoc_body", "heredoc_content", "heredoc_end",
     "heredoc_redirect", "herestring_redirect", "unary_expression", "binary_expression", "parenthesized_expression",
-    "test_operator", "extglob_pattern", "brace_expression",
+    "test_operator", "brace_expression",
 })  # fmt: skip
 
 
@@ -129,16 +138,22 @@ class _Walk:
     def __init__(self, reading: Reading, source: bytes) -> None:
         self.reading = reading
         self._source = source
+        self._called: set[str] = set()  # within functions
 
     def _text(self, node: Node | None) -> str:
         return text_at(node, self._source) if node is not None else ""
 
     def all(self, root: Node) -> None:
-        stack = [root]
+        stack = [(root, False)]
         while stack:
-            node = stack.pop()
+            node, within = stack.pop()
             self._one(node)
-            stack.extend(reversed(node.named_children))
+            if within and node.type == "command_name":
+                self._called.add(self._text(node))
+            within = within or node.type == "function_definition"
+            stack.extend((child, within) for child in reversed(node.named_children))
+        if self._called & self.reading.functions:
+            self.reading.doubt("a function that calls one, and may never end")
 
     def _one(self, node: Node) -> None:
         handler = getattr(self, "_" + node.type, None) if node.type in _HANDLED else None
@@ -153,12 +168,30 @@ class _Walk:
         words = [read_word(child, self._source) for child in _fields(node, "name", "argument")]
         if words:
             self.reading.commands.append(Command(tuple(words)))
+            self._astray([word.raw for word in words[:4]])
+        ends = [(a.end_byte, b.start_byte) for a, b in pairwise(node.children)]
+        if not all(_BLANKS.fullmatch(self._source, *gap) for gap in ends):
+            self.reading.doubt("a command over several lines", opaque=True)
+
+    def _astray(self, raws: list[str]) -> None:
+        """The grammar does not know what follows `time` and the like, and may see another end than the shell does."""
+        if _RESERVED & {raws[0], *(raws[1:] if raws[0] in ("time", "coproc") else ())}:
+            self.reading.doubt("a word of the shell where a program is named", opaque=True)
 
     def _test_command(self, node: Node) -> None:
         self.reading.tests += 1
         operators = {self._text(each) for each in _below(node, "test_operator")}
         if operators & _NUMBERS or not re.match(r"\[\[?\s", self._text(node)):
             self.reading.doubt("a test that calculates")
+        if node.children[0].type == "[":
+            self._test_program(list(_leaves(node)))
+
+    def _test_program(self, parts: list[Node]) -> None:
+        """To the shell `[` is a program among others, so a sign that the grammar takes for its own is the shell's."""
+        if any(not (part.is_named or part.type in _SIGNS_OF_TEST) for part in parts):
+            self.reading.doubt("a test that the shell takes for more than one", opaque=True)
+        if unsure([read_word(part, self._source) for part in parts]):
+            self.reading.doubt(UNSURE)
 
     def _variable_assignment(self, node: Node) -> None:
         name = node.child_by_field_name("name")
@@ -235,6 +268,16 @@ class _Walk:
         if not _ANSI_STRING.fullmatch(self._text(node)):  # the grammar takes every \\' for a quote within
             self.reading.doubt("a quoted text that may end elsewhere", opaque=True)
 
+    def _extglob_pattern(self, node: Node) -> None:
+        if set("$`<>") & set(self._text(node)):  # the grammar takes it for text where the shell may substitute
+            self.reading.doubt("a pattern in which something may run", opaque=True)
+
+    def _word(self, node: Node) -> None:
+        if _UNSEEN.search(self._text(node)):
+            self.reading.doubt("a word in which something may run", opaque=True)
+
+    _string_content = _word
+
     def _command_substitution(self, node: Node) -> None:
         text = self._text(node)
         if text.startswith("`") and "\\" in text:  # the shell undoes it once more before it reads what is within
@@ -264,7 +307,7 @@ _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
     "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
     "for_statement", "heredoc_redirect", "command_substitution", "ansi_c_string",
-    "comment",
+    "comment", "extglob_pattern", "word", "string_content",
 })  # fmt: skip
 
 
@@ -282,6 +325,15 @@ def _below(node: Node, *types: str) -> Iterable[Node]:
         if each.type in types:
             yield each
         stack.extend(each.named_children)
+
+
+def _leaves(node: Node) -> Iterable[Node]:
+    """The words of a test in brackets, and its signs."""
+    for child in node.children:
+        if child.type in ("unary_expression", "binary_expression", "parenthesized_expression"):
+            yield from _leaves(child)
+        elif child.type != "[":
+            yield child
 
 
 def _fields(node: Node, *names: str) -> list[Node]:

@@ -22,7 +22,9 @@ _HARMLESS = re.compile(
     | extensions \. (?:worktreeconfig|objectformat) """
 )
 _SECTION = re.compile(r'\[\s*([\w.-]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]\s*(.*)')
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LARGEST = 64 * 1024
+_OF_ONE = ("objects", "refs", "commondir")  # one of them beside HEAD, and git may take a folder for a repository
 _STORES = ("", "refs", "objects", "objects/pack", "objects/info")
 _SUBMODULE = b"\x00\x00\xe0\x00"  # the mode of one in the index
 
@@ -35,7 +37,7 @@ def trap(folder: str, workspace: str) -> str:
         if os.path.lexists(marker):
             found = "" if is_inside(str(place), workspace) else f"the repository is {place}, outside the workspace"
             return found or (_of_folder(marker) if marker.is_dir() else _of_link(marker, workspace))
-        if (place / "HEAD").exists() and (place / "objects").exists() and (place / "refs").exists():
+        if os.path.lexists(place / "HEAD") and any(os.path.lexists(place / name) for name in _OF_ONE):
             return f"{place} looks like a repository without a working tree"
     return ""
 
@@ -98,7 +100,7 @@ def _links(folder: Path) -> list[str]:
 def _of_settings(folder: Path, *, required: bool = True) -> str:
     for name in ("config", "config.worktree"):
         try:
-            text = (folder / name).read_text("utf-8")
+            text = (folder / name).read_bytes().decode()  # git knows no other end of a line than \n
         except FileNotFoundError:
             if required and name == "config":
                 return f"{folder} has no settings"
@@ -114,14 +116,16 @@ def _strange(text: str) -> str:
     """The first setting that is not known to be harmless."""
     if len(text) > _LARGEST:
         return "too much to read"
+    if _CONTROL.search(text):
+        return "a character that is not plain text"
     section = ""
-    for line in text.splitlines():
-        bare = line.strip()
+    for line in text.split("\n"):
+        bare = line.strip(" \t")
         if found := _SECTION.match(bare):
-            section, bare = ".".join(filter(None, (found[1], found[2]))), found[3].strip()
+            section, bare = ".".join(filter(None, (found[1], found[2]))), found[3]
         if not bare or bare.startswith(("#", ";")):
             continue
         key = section + "." + re.split(r"[\s=]", bare, maxsplit=1)[0]
-        if not _HARMLESS.fullmatch(key) or bare.endswith("\\"):
+        if not _HARMLESS.fullmatch(key) or bare.startswith("[") or bare.endswith("\\"):  # git goes on after a ]
             return key[:80]
     return ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from reference_harness.shell.operators import UNSURE, unsure
 from reference_harness.shell.words import Word
 
 TRUSTED_FOLDERS = ("/bin", "/usr/bin", "/usr/local/bin")
@@ -21,7 +22,8 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flags: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()
     path_values: frozenset[str] = frozenset()
-    joined: frozenset[str] = frozenset()
+    apart: bool = False
+    first: bool = False
     number: bool = False
     single: bool = False
     text: int | str = 0
@@ -29,6 +31,9 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     only: str = ""
     only_values: str = ""
     refuse: str = ""
+    refuse_values: str = ""
+    operators: bool = False
+    system: bool = False
     most: int = 10**6
     needs: frozenset[str] = frozenset()
     repository: bool = False
@@ -56,6 +61,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keeps: Programs
     opaque: Programs
     destroyers: Programs
+    builtins: Programs
 
 
 @lru_cache(maxsize=1)
@@ -68,12 +74,12 @@ def table() -> Table:
 
 @dataclass
 class Options:
-    """A command taken apart. `rest`: index of the first word that is no option, for wrappers."""
+    """A command taken apart. `given`: options with their values. `rest`: index of the first word that is no option."""
 
     seen: set[str] = field(default_factory=set)
     words: list[Word] = field(default_factory=list)
     paths: list[Word] = field(default_factory=list)
-    values: list[str] = field(default_factory=list)
+    given: list[tuple[str, str]] = field(default_factory=list)
     rest: int = 0
     strange: str = ""
 
@@ -98,7 +104,7 @@ def take_apart(known: Known, words: Sequence[Word], *, leading: bool = False) ->
             found.words += [] if leading else words[i + 1 :]
             i += 1 if leading else len(words) - i
             break
-        if text is not None and _is_option(text, known):
+        if text is not None and _is_option(text, known) and not (known.first and found.words):
             i += _option(text, words[i + 1 :], known, found)
         elif leading:
             break
@@ -123,10 +129,8 @@ def _option(text: str, after: Sequence[Word], known: Known, found: Options) -> i
         return 1
     if sign and name.startswith("--") and name in known.values | known.path_values:
         return _value(name, Word(value, raw=value), known, found, 1)
-    if text in known.values | known.path_values and text not in known.joined:
-        return _value(text, after[0] if after else Word(None), known, found, 2)
-    if text in known.joined:
-        return 1
+    if text in known.values | known.path_values:
+        return _next(text, after, known, found)
     if not known.single and not text.startswith("--"):
         return _cluster(text, after, known, found)
     found.strange = f"the option {text[:40]} is not known to be harmless"
@@ -136,27 +140,38 @@ def _option(text: str, after: Sequence[Word], known: Known, found: Options) -> i
 def _cluster(text: str, after: Sequence[Word], known: Known, found: Options) -> int:
     """Short options in one word; the last may carry its value."""
     for i, letter in enumerate(text[1:], 1):
-        name = "-" + letter
+        name, value = "-" + letter, text[i + 1 :]
+        takes = name in known.values | known.path_values
+        if takes and value and not known.apart:
+            return _value(name, Word(value, raw=value), known, found, 1)
         if name in known.flags:
             found.seen.add(name)
-        elif name in known.values | known.path_values:
-            value = text[i + 1 :]
-            if value:
-                return _value(name, Word(value, raw=value), known, found, 1)
-            return _value(name, after[0] if after else Word(None), known, found, 2)
+        elif takes and not value:
+            return _next(name, after, known, found)
         else:
             found.strange = f"the option {text[:40]} is not known to be harmless"
             break
     return 1
 
 
+def _next(name: str, after: Sequence[Word], known: Known, found: Options) -> int:
+    """Take the word after an option as its value. One that looks like an option might be one to the program."""
+    value = after[0] if after else Word(None)
+    if not known.single and re.match(r"-(?!\d+\Z).", value.text or "", re.DOTALL):
+        found.strange = f"{name} {(value.text or '')[:40]} may be two options"
+    return _value(name, value, known, found, 2)
+
+
 def _value(name: str, value: Word, known: Known, found: Options, taken: int) -> int:
     found.seen.add(name)
+    found.given.append((name, value.text or ""))
     if value.text is None or value.glob:
         found.strange = f"the value of {name} is not known before it runs"
     elif name in known.path_values:
         found.paths.append(value)
-    elif known.only_values and not re.fullmatch(known.only_values, value.text):
+    elif (known.only_values and not re.fullmatch(known.only_values, value.text)) or (
+        known.refuse_values and re.search(known.refuse_values, value.text)
+    ):
         found.strange = f"the value of {name} is not known to be harmless"
     return taken
 
@@ -177,13 +192,17 @@ def _unfit(known: Known, found: Options, texts: int) -> str:
         return "it has more words than it has when it only reads"
     if known.needs and not known.needs & found.seen:
         return "without an option that makes it only show something"
-    for word in found.words[:texts]:
+    if known.refuse and any(re.fullmatch(known.refuse, word.text or "") for word in found.words):
+        return "a word of it is not harmless"
+    return UNSURE if known.operators and unsure(found.words) else _unfit_texts(known, found.words[:texts])
+
+
+def _unfit_texts(known: Known, words: Sequence[Word]) -> str:
+    for word in words:
         if word.text is not None and known.only and not re.fullmatch(known.only, word.text):
             return f"{word.raw[:40]} is not known to be harmless"
         if word.glob and not known.anything and known.only:
             return f"{word.raw[:40]} becomes what it matches"
-    if known.refuse and any(re.fullmatch(known.refuse, word.text or "") for word in found.words):
-        return "a word of it is not harmless"
     return ""
 
 

@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Sequence
 
 from reference_harness.shell.reading import DEEPEST, Command, Reading, read
-from reference_harness.shell.table import known_as, program_of, table, take_apart
+from reference_harness.shell.table import Options, known_as, program_of, table, take_apart
 from reference_harness.shell.words import Word
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "rbash", "mksh"})
 _UNKNOWN = Word(None, raw="what it is fed")
+_BRACES = Word(None, raw="{}")  # what find puts in
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 _MOST = 2000  # commands of one line
 
@@ -45,7 +46,7 @@ def _inside(command: Command, reading: Reading, depth: int) -> list[Command] | N
     if name in ("eval", "trap"):
         return _text([word for word in command.words[1:] if word.text != "--"], name, reading)
     if name == "find":
-        return _find(command)
+        return _find(command, reading)
     if name == "command" and any(word.text in ("-v", "-V") for word in command.words[1:2]):
         return [Command((Word("type"), *command.words[2:]))]  # it only says where a program is
     return _wrapped(command, reading)
@@ -68,21 +69,17 @@ def _wrapped(command: Command, reading: Reading) -> list[Command] | None:
         reading.doubt(f"it sets {rest.pop(0).raw[:40]}")
     rest = rest[known.skip :]
     if known.fed:
-        rest = (rest or [Word("echo")]) + [_UNKNOWN]
-        rest[1:] = [_UNKNOWN if "{}" in (word.text or "") or _replaced(words, word) else word for word in rest[1:]]
+        rest = _fed(rest or [Word("echo")], options)
     if not rest:
         return None
     return [Command(tuple(rest))]
 
 
-def _replaced(options: Sequence[Word], word: Word) -> bool:
-    """Whether xargs puts what it is fed into the word (-I NAME)."""
-    for i, each in enumerate(options):
-        sign = (each.text or "")[2:] if (each.text or "").startswith("-I") else None
-        if sign is not None:
-            name = sign or (options[i + 1].text if i + 1 < len(options) else None)
-            return name is None or name in (word.text or "")
-    return False
+def _fed(words: Sequence[Word], options: Options) -> list[Word]:
+    """The command with what xargs puts at its end, and, for some also in its name, into words that hold a sign."""
+    signs = ["{}", *(value for name, value in options.given if name in ("-I", "--replace"))]
+    replaced = [_UNKNOWN if any(sign in (word.text or "") for sign in signs) else word for word in words]
+    return [*replaced, _UNKNOWN]
 
 
 def _shell(words: Sequence[Word], reading: Reading) -> list[Command] | None:
@@ -115,7 +112,7 @@ def _text(words: Sequence[Word], name: str, reading: Reading) -> list[Command] |
     return inner.commands
 
 
-def _find(command: Command) -> list[Command] | None:
+def _find(command: Command, reading: Reading) -> list[Command] | None:
     """`find ... -exec COMMAND ;` runs a command for what it finds."""
     words, found = list(command.words), []
     rest: list[Word] = []
@@ -124,16 +121,30 @@ def _find(command: Command) -> list[Command] | None:
         if word.text not in ("-exec", "-execdir", "-ok", "-okdir"):
             rest.append(word)
             continue
+        if word.text.endswith("dir"):
+            reading.doubt(f"find {word.text} runs it in folders that are not known")
         inner: list[Word] = []
-        while words and words[0].text not in (";", "+"):
+        while words and not _ends(words[0], inner):
             each = words.pop(0)
-            inner.append(_UNKNOWN if "{}" in (each.text or "{}") else each)
+            inner.append(_told(each))
         words = words[1:]
         if inner:
             found.append(Command(tuple(inner)))
     if not found:
         return None
     return [Command(tuple(rest)), *found]
+
+
+def _told(word: Word) -> Word:
+    """A word of what find runs: what it puts in is not known, nor is a `+` that does not end it to every find."""
+    if word.text == "{}":
+        return _BRACES
+    return _UNKNOWN if word.text == "+" or "{}" in (word.text or "{}") else word
+
+
+def _ends(word: Word, before: Sequence[Word]) -> bool:
+    """Whether a word ends what find runs: `;`, or a `+` right after `{}`."""
+    return word.text == ";" or (word.text == "+" and before[-1:] == [_BRACES])
 
 
 def quoted(texts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,16 @@ class Pages(BaseHTTPRequestHandler):
             "/": ("text/html; charset=utf-8", PAGE, 200, {}),
             "/json": ("application/json", b'{"a": 1}', 200, {}),
             "/image": ("image/png", b"\x89PNG", 200, {}),
+            "/packed": (
+                "text/plain",
+                gzip.compress(gzip.compress(b"0" * 50_000_000)),
+                200,
+                {"content-encoding": "gzip, gzip"},
+            ),
+            "/latin": ("text/plain; charset=latin-1", b"caf\xe9", 200, {}),
+            "/odd": ("text/plain; charset=punycode", "na\u00efve".encode(), 200, {}),
+            "/none": ("text/plain; charset=no-such", b"plain", 200, {}),
+            "/broken": ("text/html", b"<a " * 600_000, 200, {}),
             "/gone": ("text/plain", b"not here", 404, {}),
             "/huge": ("text/plain", b"x" * 3_000_000, 200, {}),
             "/near": ("text/plain", b"", 302, {"location": "/json"}),
@@ -100,7 +111,27 @@ def test_only_what_is_public_is_connected_to(bench, run, server):
 
     run(story())
     assert server.seen == []
-    assert fetch.is_public("8.8.8.8") and not fetch.is_public("2002:7f00:1::")
+    assert fetch.is_public("8.8.8.8") and fetch.is_public("2606:4700::1111")
+    for address in (
+        "2002:7f00:1::",
+        "64:ff9b::a9fe:a9fe",
+        "::127.0.0.1",
+        "fec0::1",
+        "fe80::1%eth0",
+        "100.64.0.1",
+        "ff0e::1",
+    ):
+        assert not fetch.is_public(address), address
+
+
+def test_a_page_becomes_text_in_time_that_grows_with_it_alone():
+    page = (
+        "<title>T</title><style>p{}</style><p>a 3 < 4 <b>b</b><SCRIPT>x('</b>')</Script >c<br/>d<svg/>e<!-- <p> -->f"
+        "<template>t</template>g<li>&lt;h&gt;<noscript>n</noscript><ul><li>i"
+    )
+    assert fetch.as_text(page) == "T\na 3 < 4 bc\ndefg\n<h>\ni"
+    for piece in ("<!--", "<a ", "<", "</a", "<![CDATA[", "<a x='", "&", "<script>", "<script></script"):
+        fetch.as_text(piece * (2_000_000 // len(piece)))  # of quadratic time, this would take hours
 
 
 def test_text_is_told_and_the_rest_is_named(bench, run, server, private):
@@ -111,6 +142,11 @@ def test_text_is_told_and_the_rest_is_named(bench, run, server, private):
         assert gone.is_error and "404" in gone.text and "not here" in gone.text
         huge = await bench.told("fetch", url=at(server, "/huge"))
         assert "cut" in huge and len(huge) < 101_000
+
+        assert "gzip, gzip: not text, left out" in await bench.told("fetch", url=at(server, "/packed"))
+        for path, text in (("/latin", "caf\u00e9"), ("/odd", "na\u00efve"), ("/none", "plain")):
+            assert (await bench.told("fetch", url=at(server, path))).endswith(f"\n{text}")
+        assert (await bench.told("fetch", url=at(server, "/broken"))).startswith("[200; text/html]")
 
     run(story())
     assert {host for _, host in server.seen} == {f"localhost:{server.server_address[1]}"}

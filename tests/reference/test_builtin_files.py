@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from workbench import Bench
@@ -83,6 +88,40 @@ while True:
     for letter in b"ab":
         replace_file(path, bytes([letter]) * 3_000_000, "file")
 """
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to others")
+def test_a_file_of_somebody_else_stays_theirs(bench, run):
+    path = bench.folder / "f"
+    path.write_text("a")
+    os.chown(path, 1234, 1235)
+    path.chmod(0o640)
+    assert not run(bench.call("write", path="f", content="b")).is_error
+    found = path.stat()
+    assert (path.read_text(), found.st_uid, found.st_gid, found.st_mode & 0o7777) == ("b", 1234, 1235, 0o640)
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="no disk can be made here")
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    code = f"""
+import asyncio, os, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from workbench import Bench
+bench = Bench(Path({str(tmp_path)!r}))
+(bench.folder / "f").write_text("old")
+for arguments in ({{"content": "x" * 3_000_000}}, {{"content": "y" * 9_000_000}}):
+    print(asyncio.run(bench.told("write", path="f", **arguments)))
+print(asyncio.run(bench.told("edit", path="f", old="old", new="x" * 3_000_000)))
+print((bench.folder / "f").read_text(), os.listdir(bench.folder))
+"""
+    script = f'mount -t tmpfs -o size=2m tmpfs {tmp_path} && exec {sys.executable} -c "$1"'
+    ran = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", code], capture_output=True, text=True, check=False
+    )
+    if "mount" in ran.stderr or "unshare" in ran.stderr:
+        pytest.skip("no disk can be made here")
+    assert ran.stdout.splitlines() == ["not done: f is not written: No space left on device"] * 3 + ["old ['f']"]
 
 
 def test_a_write_that_is_killed_leaves_the_old_or_the_new_file(bench):
@@ -247,13 +286,114 @@ def test_answers_are_bounded(bench, run):
         (bench.folder / f"f{number:04}").write_text("needle\n" * 3)
 
     async def story():
-        assert "(100 more)" in await bench.told("list")
+        assert (await bench.told("list")).endswith("(100 more: glob finds files by a part of their names)")
         for tool in ("glob", "grep"):
             told = await bench.told(tool, pattern="f*" if tool == "glob" else "needle")
             assert len(told.splitlines()) <= 501
             assert "more lines" in told or "not all" in told
 
     run(story())
+
+
+def test_a_read_ends_at_a_whole_line_and_says_where_to_go_on(bench, run):
+    (bench.folder / "f").write_text("".join(f"{number:04} {'x' * 90}\n" for number in range(3000)))
+    (bench.folder / "wide").write_text("y" * 5000 + "\nz\n")
+
+    async def story():
+        seen, first = [], 1
+        while True:
+            told = await bench.told("read", path="f", offset=first)
+            assert len(told) <= 100_000
+            *lines, last = told.splitlines()
+            seen += [line.partition("\t")[2] for line in (lines if last.startswith("(") else told.splitlines())]
+            if not last.startswith("("):
+                break
+            first = int(last.removeprefix("(f goes on: read from line ").removesuffix(")"))
+        assert "\n".join(seen) + "\n" == (bench.folder / "f").read_text()
+        wide = await bench.told("read", path="wide")
+        assert wide.splitlines()[0] == "     1\t" + "y" * 2000 + " [line cut]"
+        assert (
+            wide.splitlines()[2] == "(a line is cut after 2000 characters: `cut -c 2001-` in the shell shows its rest)"
+        )
+        assert "3000 lines: none from" in await bench.told("read", path="f", offset=10**30)
+
+    run(story())
+
+
+def test_memory_stays_small_whatever_the_size_of_a_file(bench, run):
+    with (bench.folder / "sparse").open("wb") as file:
+        file.truncate(10 * 2**30)
+    with (bench.folder / "endless").open("wb") as file:
+        for _ in range(100):
+            file.write(b"a" * 1_000_000)
+
+    async def story():
+        tracemalloc.start()
+        try:
+            for name in ("sparse", "endless"):
+                for tool, more in (("read", {}), ("edit", {"old": "b", "new": "c"}), ("grep", {"pattern": "b"})):
+                    assert len(await bench.told(tool, path=name, **more)) < 3000
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert run(story()) < 60_000_000
+
+
+def test_a_search_goes_as_deep_as_folders_and_tells_what_it_could_not_read(bench, run):
+    there = os.getcwd()
+    os.chdir(bench.folder)
+    try:
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("leaf.txt").write_text("needle\n")
+    finally:
+        os.chdir(there)
+    (bench.folder / "utf16").write_bytes("needle".encode("utf-16"))
+    (bench.folder / "zero").write_bytes(b"\0needle")
+    (bench.folder / "odd").write_text("a needle\u2028b\x0cc\n")
+    (bench.folder / "a\nb").write_text("needle\n")
+
+    async def story():
+        deep = "d/" * 1200 + "leaf.txt"
+        assert await bench.told("glob", pattern="leaf.*") == deep
+        told = await bench.told("grep", pattern="needle")
+        lines = ["a\\nb:1:needle", "odd:1:a needle\u2028b\x0cc", f"{deep}:1:needle", "(left out: 2 binary files)"]
+        assert told.split("\n") == lines
+        assert "UTF-16" in await bench.told("read", path="utf16")
+        assert "a\\nb" in (await bench.told("list")).splitlines()[0]
+        assert "is not written" in await bench.told("write", path="n/" * 1500 + "x", content="x")
+
+    run(story())
+    shutil.rmtree(bench.folder / "n", ignore_errors=True)
+
+
+AS_ANOTHER = """
+import os
+from reference_harness.builtin import walker
+os.setgid(65534)
+os.setuid(65534)
+walker.main()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_what_may_not_be_read_is_told():
+    """As another user: for root there is no file without permission."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in ("shut/f", "open/f", "open/g"):
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text("needle\n")
+        for path, mode in (("shut", 0), ("open/g", 0), (".", 0o755)):
+            (folder / path).chmod(mode)
+        job = {
+            "what": "grep", "pattern": "needle", "files": "", "ignore_case": False, "around": 0, "only_names": False,
+            "root": name, "protected": [], "everything": False, "seconds": 10,
+        }  # fmt: skip
+        ran = subprocess.run([sys.executable, "-c", AS_ANOTHER, json.dumps(job)], capture_output=True, check=True)
+        assert ran.stdout.decode() == f"{name}/open/f:1:needle\n\0open/g (cannot be read), shut/ (cannot be read)"
 
 
 def test_the_list_of_steps_is_the_last_that_was_set_also_in_the_next_life(bench, run):

@@ -177,6 +177,25 @@ def test_nothing_of_our_environment_that_could_be_secret_is_seen(both, run, monk
 
 
 @confined
+@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
+def test_what_only_reads_a_repository_does_not_write_to_its_index(both, run):
+    def git(*words: str) -> None:
+        subprocess.run(["git", *words], cwd=both.folder, check=True, capture_output=True)
+
+    (both.folder / "a").write_text("a")
+    git("init", "-q", ".")
+    git("add", "a")
+    os.utime(both.folder / "a", (1, 1))  # so that what git knows of it is out of date
+    index = both.folder / ".git" / "index"
+    before = index.read_bytes(), index.stat().st_mtime_ns
+
+    async def story():
+        assert "a" in await both.told("shell", command="git status --short; git diff")
+
+    run(story())
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == before
+
+
 def test_the_workspace_is_writable_and_nothing_else_is(bench, run):
     outside = bench.folder.parent / "outside"
     outside.write_text("old")

@@ -157,7 +157,16 @@ def test_a_line_over_64_kilobytes_asks_and_hides_no_denied_program(bench):
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 20_000, "$(" * 9_000, "sh -c " * 9_000, "a;" * 30_000, "git -a " * 9_000, "rm -a " * 9_000]
+    "text",
+    [
+        "(" * 20_000,
+        "$(" * 9_000,
+        "sh -c " * 9_000,
+        "a;" * 30_000,
+        "git -a " * 9_000,
+        "rm -a " * 9_000,
+        "f() { (ls; " * 5_000,
+    ],
 )
 def test_a_hostile_line_is_judged_in_time(bench, text):
     import time
@@ -171,15 +180,20 @@ def test_a_repository_that_names_programs_to_run_makes_git_ask(bench, tmp_path):
     hostile = Bench(tmp_path)
     config = hostile.workspace / ".git" / "config"
     for setting in ("[core]\n\tfsmonitor = ./x", "[diff]\n\texternal = x", "[include]\n\tpath = y", '[filter "a"]\n\tclean = x',
-                    "[core] fsmonitor = x", "[alias]\n\tstatus = !x", "[core]\n\tpager = x", "[core]\n\thooksPath = x"):  # fmt: skip
+                    "[core] fsmonitor = x", "[alias]\n\tstatus = !x", "[core]\n\tpager = x",
+                    "[user][core] fsmonitor = x", "[user]\n\tname = x [\n[core]fsmonitor=x", "[user]\n[core/x] a = b",
+                    "[core]\n\teol = lf # \x0c[user]\n\tfsmonitor = x", "[core]\n\teol = lf # \r[user]\n\tfsmonitor = x",
+                    "[core]\n\teol = lf # \u2028[user]\n\tfsmonitor = x", "[core]\n\thooksPath = x"):  # fmt: skip
         config.write_text(setting)
         assert verdict(hostile, "git status") is Verdict.ASK, setting
     config.unlink()
     (hostile.workspace / ".git").rmdir()
     assert verdict(hostile, "git status") is Verdict.ALLOW
-    for name in ("HEAD", "objects", "refs"):
-        (hostile.workspace / "sub" / name).mkdir()
-    assert verdict(hostile, "cd sub && git status") is Verdict.ASK
+    (hostile.workspace / "sub" / "HEAD").touch()
+    for name in ("objects", "refs", "commondir"):
+        (hostile.workspace / "sub" / name).touch()
+        assert verdict(hostile, "cd sub && git status") is Verdict.ASK, name
+        (hostile.workspace / "sub" / name).unlink()
 
 
 REMOTE = '[remote "origin"]\n\turl = https://x\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
@@ -213,6 +227,10 @@ def test_what_a_repository_brings_with_it_makes_git_ask(tmp_path):
 
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.fsmonitor=false")
 ATTACKS = {
+    "header": "printf '[user][core]fsmonitor=touch ../pwned; false\n' >> .git/config",
+    "line": "printf '[core]\n\teol = lf # \r[user]\n\tfsmonitor = \"touch ../pwned; false\"\n' >> .git/config",
+    "bare": "mv .git evil; git config -f evil/config core.bare true; git config -f evil/config diff.x.textconv 'touch ../pwned; cat'; "
+    "echo '* diff=x' > evil/info/attributes; cp evil/HEAD HEAD; echo evil > commondir",
     "hook": "printf '#!/bin/sh\ntouch ../pwned\n' > .git/hooks/post-index-change; chmod +x .git/hooks/*-change; touch -d 1999-01-01 a",
     "submodule": "git init -q s; cd s; touch a; git add a; {git} commit -qm s; cd ..; git add s 2>&1; {git} commit -qm m; "
     "cd s; git config core.fsmonitor 'touch ../../pwned; false'",
@@ -295,6 +313,36 @@ def test_a_reader_that_the_path_finds_in_the_workspace_asks(tmp_path, monkeypatc
     ):  # fmt: skip
         monkeypatch.setenv("PATH", places)
         assert here.shell(line).verdict.name == wanted, (places, line)
+
+
+def test_a_program_whose_version_a_file_may_choose_asks_unless_it_is_the_systems(tmp_path, monkeypatch):
+    here, shims, system = Bench(tmp_path), tmp_path / "shims", tmp_path / "system"
+    for folder in (shims, system):
+        folder.mkdir()
+        (folder / "python3").touch(0o755)
+    monkeypatch.setattr("reference_harness.shell.examining.TRUSTED_FOLDERS", (str(system),))
+    for places, line, wanted in (
+        (system, "python3 --version", "ALLOW"), (shims, "python3 --version", "ASK"),
+        (shims, "/usr/bin/python3 --version", "ALLOW"), (tmp_path, "python3 --version", "ALLOW"),
+    ):  # fmt: skip
+        monkeypatch.setenv("PATH", str(places))
+        assert here.shell(line).verdict.name == wanted, (places, line)
+
+
+def test_a_function_covers_a_call_only_where_no_program_has_its_name(tmp_path, monkeypatch):
+    here, programs = Bench(tmp_path), tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    assert verdict(here, "helper() { ls; }; helper") is Verdict.ALLOW
+    (programs / "helper").touch(0o755)
+    assert verdict(here, "helper() { ls; }; helper") is Verdict.ASK  # where it is called, it may not be defined
+
+
+def test_a_name_like_an_option_is_not_made_unasked(bench):
+    auto = bench.under(mode="auto")
+    assert bench.shell("touch x", auto).verdict is Verdict.ALLOW
+    for line in ("touch -- --output=a.txt; sort *", "mkdir sub/-delete", "touch ./-x"):
+        assert bench.shell(line, auto).verdict is Verdict.ASK, line
 
 
 def test_a_glob_that_could_give_an_option_asks(tmp_path):
