@@ -10,7 +10,7 @@ from typing import Any
 
 from reference_harness import blackbox
 from reference_harness.budget import PER_TURN
-from reference_harness.errors import HarnessFault, UsageFault
+from reference_harness.errors import HarnessFault, UsageFault, near
 from reference_harness.events import Stop
 from reference_harness.faces.commands_work import on_end, opened
 from reference_harness.faces.keyboard import Keyboard, best
@@ -127,7 +127,7 @@ class Conversation:
         command = self._commands().get(name)
         try:
             if command is None:
-                raise UsageFault(f"there is no /{visible(name)}: /help says what there is")
+                raise UsageFault(f"there is no /{visible(name)}: {near(name, self._commands(), '/help lists them')}")
             await command(*words)
         except (HarnessFault, TypeError) as fault:
             self._terminal.say(str(fault) if isinstance(fault, HarnessFault) else f"/{name} takes other words: /help")
@@ -186,11 +186,11 @@ class Conversation:
 
     async def _limit(self, name: str, value: str) -> None:
         if name not in LIMITS:
-            raise UsageFault(f"there is no limit {name!r}: known are {list(LIMITS)}")
+            raise UsageFault(f"there is no limit {name!r}: {near(name, LIMITS)}")
         try:
             number = LIMITS[name][0](value.removeprefix("+"))
-        except (ValueError, argparse.ArgumentTypeError) as bad:
-            raise UsageFault(f"{value!r} is no number for {name}: {bad}") from None
+        except argparse.ArgumentTypeError as bad:
+            raise UsageFault(str(bad)) from None
         if value.startswith("+"):
             self._session.add_limits({name: number})
         else:

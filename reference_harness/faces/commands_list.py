@@ -50,7 +50,8 @@ def _tools(given: argparse.Namespace) -> int:
     if given.json:
         output.json_lines(rows)
     else:
-        empty = "no tools: give a source with --mcp NAME=COMMAND or --mcp NAME=URL"
+        filtered = given.risk or given.source or given.tag or given.offered
+        empty = "no tool here is such a one: `harness tools` lists them all" if filtered else "there are no tools here"
         output.table(rows, ("name", "source", "risk", "offered", "description"), empty)
     return 0
 

@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     demo.add_argument("--life", help=argparse.SUPPRESS)  # the process that the demo kills
     options.command(commands, "acp", _acp, "speak the Agent Client Protocol on stdin and stdout")
     completion = options.command(commands, "completion", _completion, "print a completion script for a shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
 
 
 def _verify(given: argparse.Namespace) -> int:

@@ -85,6 +85,8 @@ async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | No
     client = JsonStream() if given.output == "json" else Terminal(options.cwd())
     harness = Harness()
     try:
+        if prompt is not None and not prompt.strip():
+            raise UsageFault("the prompt is empty: say something")  # before a session is begun for it
         session = await opened(harness, given, resumed, client)
         return await _turn(session, prompt, client)
     except (HarnessFault, asyncio.CancelledError) as fault:

@@ -21,10 +21,27 @@ from reference_harness.reaching import unusable
 if TYPE_CHECKING:
     from reference_harness.session import Session
 
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def dollars(text: str) -> float:
+    """An amount of money."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of dollars, as in 0.5") from None
+
+
 LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "turns": (int, "model requests"), "tokens": (int, "tokens"), "calls": (int, "tool calls"),
-    "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
-    "repeats": (int, "equal calls in a row"), "children": (int, "child agents"), "depth": (int, "levels of them"),
+    "turns": (whole, "model requests"), "tokens": (whole, "tokens"), "calls": (whole, "tool calls"),
+    "cost": (dollars, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
+    "repeats": (whole, "equal calls in a row"), "children": (whole, "child agents"), "depth": (whole, "levels of them"),
 }  # fmt: skip
 NONE = "none"  # of a limit: the operator's or the session's is lifted, ours holds
 _WORDS = {"cost": "{:.10g}", "time": "{:.0f}s"}  # how an amount is written, where it is no whole number
@@ -52,11 +69,7 @@ def count(text: str) -> int:
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        return NONE if text == NONE else kind(text)
-
-    read.__name__ = kind.__name__  # argparse names it: "invalid int value"
-    return read
+    return lambda text: NONE if text == NONE else kind(text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,13 @@ from reference_harness.printable import visible
 def enough(ids: Sequence[str]) -> int:
     """How many characters of the ids tell each of them from the others; 8 at least."""
     return next((n for n in range(8, 64) if len({id_[:n] for id_ in ids}) == len(set(ids))), 64)
+
+
+def any_character() -> None:
+    """Write out what the terminal's encoding cannot show, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def nobody_reads() -> None:
