@@ -29,7 +29,8 @@ _HELP = """\
   /continue            take up a turn that a limit, an error or a crash cut short
   /result TOKEN TEXT   hand in what a call waits for from outside, then /continue
   /compact             summarise the older messages
-  /exit                leave (the session can be resumed)"""
+  /exit                leave (the session can be resumed)
+  Ctrl-C               cancel the turn, or give up the line; again, before you said anything, leave, as Ctrl-D does"""
 _SHOWN = 6  # messages of an earlier life that are shown
 
 
@@ -97,6 +98,8 @@ class Conversation:
             try:
                 said = await reading
             except asyncio.CancelledError:
+                if self._keyboard.given_up:
+                    self._interrupts = 1
                 if self._interrupts == 1:
                     self._terminal.say("\nCtrl-C again, or Ctrl-D, leaves", "yellow")
                 continue
@@ -150,7 +153,6 @@ class Conversation:
             self._terminal.fresh_line()
             self._terminal.say(f"{fault}\n/continue tries again", "red")
             return
-        self._interrupts = min(self._interrupts, 1) if self._session.busy else 0
         self._tell(stop, before)
 
     def _tell(self, stop: Stop, before: int) -> None:

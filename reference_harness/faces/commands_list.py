@@ -61,10 +61,9 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
     from reference_harness.scripted import ScriptedModel
 
     with tempfile.TemporaryDirectory() as folder:
-        harness = Harness(Path(folder), ScriptedModel([]))
-        session = await harness.new_session(
-            options.cwd(), options.servers(given), options.config(given), agent_type=given.agent
-        )
+        harness, sources = Harness(Path(folder), ScriptedModel([])), options.servers(given)
+        options.tell_connecting(sources)
+        session = await harness.new_session(options.cwd(), sources, options.config(given), agent_type=given.agent)
         options.tell_unmatched(session, given)
         _tell_doubted(session)
         rows = _rows(session, given)

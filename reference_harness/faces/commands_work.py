@@ -104,6 +104,7 @@ async def opened(
     sources, config = options.servers(given), options.config(given)
     id_ = "" if resumed is None else find(harness, resumed)
     options.need_key()
+    options.tell_connecting(sources)
     if not id_:
         session = await harness.new_session(options.cwd(), sources, config, agent_type=given.agent, client=client)
     else:

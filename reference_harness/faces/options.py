@@ -7,13 +7,14 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reference_harness import defaults, policy
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
-from reference_harness.mcp_tools import Server
+from reference_harness.mcp_tools import START_TIMEOUT, Server
 from reference_harness.pool import matches
 from reference_harness.printable import visible
 from reference_harness.reaching import unusable
@@ -158,6 +159,14 @@ def _words(given: str, target: str) -> list[str]:
     if not words:
         raise UsageFault(f"--mcp {given!r} names no command")
     return words
+
+
+def tell_connecting(servers: Sequence[Server]) -> None:
+    """Say at a terminal what is waited for: the servers of the options and those of the operator's file."""
+    if not sys.stderr.isatty():
+        return
+    if names := [visible(server.name) for server in (*defaults.servers(policy.load()), *servers)]:
+        sys.stderr.write(f"connecting to {', '.join(names)}, {START_TIMEOUT:g} seconds at most (Ctrl-C leaves) ...\n")
 
 
 def config(given: argparse.Namespace) -> dict[str, Any]:
