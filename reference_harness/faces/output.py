@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reference_harness.printable import visible
+from reference_harness.printable import columns as columns_of
+from reference_harness.printable import folded, visible
 
 
 def enough(ids: Sequence[str]) -> int:
@@ -43,8 +44,12 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], empty: str)
         sys.stderr.write(empty + "\n")
         return
     head = [name.upper() for name in columns]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    widths = [max(map(columns_of, column)) for column in zip(head, *cells, strict=True)]
     edge = shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
     for line in (head, *cells):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        sys.stdout.write((text[: edge - 1] + "…" if 0 < edge < len(text) else text) + "\n")
+        text = "  ".join(cell + " " * (width - columns_of(cell)) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write(_cut(text.rstrip(), edge) + "\n")
+
+
+def _cut(text: str, edge: int) -> str:
+    return next(folded(text, edge - 1, "")) + "…" if 0 < edge < columns_of(text) else text

@@ -24,6 +24,7 @@ from reference_harness.events import Question
 from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.question import choices, shown
 from reference_harness.faces.terminal import Terminal
+from reference_harness.printable import columns
 from reference_harness.records import Call
 from reference_harness.stores import SQLiteStore
 
@@ -252,6 +253,61 @@ def test_nothing_in_a_call_can_draw_outside_of_its_lines(tmp_path):
     assert "\r" not in said
     assert "│   ╰" in said
     assert "x" * 5000 in said
+
+
+def test_a_name_from_right_to_left_is_also_shown_in_the_order_in_which_it_runs(tmp_path):
+    said = lines(question(command="echo שב && rm 12", other="grüße"), tmp_path).splitlines()
+    assert said[1:3] == [
+        "│ command  echo שב && rm 12",
+        "│ ↳ letter by letter, from left to right: echo \\u{5e9}\\u{5d1} && rm 12",
+    ]
+    assert "letter by letter" not in said[3]
+
+
+def test_no_part_of_a_long_line_stands_where_the_frame_does(tmp_path, scripted):
+    forged = "ls" + " " * 47 + "╰  allowed" + " " * 46 + "│ asks because of  nothing 你" + "好" * 60
+    model = scripted(reply(call("t1", "wipe", nonce=forged)), reply(text("As you say.")))
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False, size=(45, 60))) as screen:
+        screen.see("leaves")
+        screen.type("go\r")
+        screen.see("╭ ")
+        screen.see("\n╰\n")
+        shown_ = screen.before.split("\n")[1:]
+    assert [line for line in shown_ if line[0] != "│"] == []
+    assert [line for line in shown_ if columns(line) > 60] == []
+    assert forged in "".join(line.removeprefix("│ ↳ ") for line in shown_)
+
+
+def test_a_question_that_leaves_the_screen_says_how_it_began_and_is_shown_again_from_the_top(tmp_path, scripted):
+    model = scripted(reply(call("t1", "wipe", nonce="\n".join(f"line {n}" for n in range(60)))), reply(text("Done.")))
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False, size=(30, 100))) as screen:
+        screen.see("leaves")
+        screen.type("go\r")
+        screen.see("line 59")
+        screen.see("lines, more than the screen holds. They began:\n╭ wipe wants to run")
+        screen.see("nonce  line 0")
+        screen.see("[v]iew from the top  >")
+        screen.type("v\r")
+        screen.see("line 25")
+        assert "line 26" not in screen.text
+        screen.see("more lines: Enter, or q to answer  >")
+        screen.type("\r")
+        screen.see("line 52")
+        screen.see("more lines: Enter, or q to answer  >")
+        screen.type("q\r")
+        screen.see("[v]iew from the top  >")
+        screen.type("y\r")
+        screen.see("Done.")
+    assert (tmp_path / "journal").read_text().startswith("wipe line 0\nline 1\n")
+
+
+def test_a_question_that_fits_is_not_shown_twice(tmp_path, scripted):
+    model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("Done.")))
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False, size=(30, 100))) as screen:
+        screen.see("leaves")
+        screen.type("go\r")
+        screen.see("[D]eny always  >")
+        assert "They began" not in screen.before
 
 
 def test_always_is_on_offer_only_where_it_could_hold():
