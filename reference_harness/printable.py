@@ -14,7 +14,7 @@ _TAB = 8
 
 
 def visible(text: str, keep: str = " ") -> str:
-    """Control, bidi, zero-width and other unseen characters, and marks on no letter, are written out; but those to keep."""
+    """Control, bidi, zero-width and blank characters, and marks on no letter, are written out; not those to keep."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_seen(text, keep))

@@ -19,23 +19,16 @@ from test_faces import HERE
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\]?\d*[^\x07]?\x07?")
 
 
-class Screen:
-    """A command on a pseudo-terminal of its own."""
+class Pty:
+    """A program on a pseudo-terminal of its own."""
 
-    def __init__(self, state: Path, url: str, *arguments: str, editor: bool, size: tuple[int, int] = (0, 0)) -> None:
-        """`size`: rows and columns, unknown to the command without it."""
-        environment = {
-            "PATH": os.environ["PATH"], "HOME": str(state), "HARNESS_STATE_DIR": str(state / "state"), "TERM": "xterm",
-            "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "k", "NO_COLOR": "1",
-        }  # fmt: skip
-        if not editor:
-            (state / "prompt_toolkit.py").write_text("raise ImportError('not installed')\n")
-            environment["PYTHONPATH"] = str(state)
+    def __init__(self, program: list[str], environment: dict[str, str], size: tuple[int, int] = (0, 0)) -> None:
+        """`size`: rows and columns, unknown to the program without it."""
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
             os.chdir(HERE.parents[1])
-            os.execve(sys.executable, [sys.executable, "-m", "reference_harness", *arguments], environment)
+            os.execve(program[0], program, environment)
         self.text = ""  # what was not looked at yet
         self.before = ""  # what stood before the words that were seen last
 
@@ -77,3 +70,17 @@ class Screen:
         except (ProcessLookupError, ChildProcessError):
             pass
         os.close(self._fd)
+
+
+class Screen(Pty):
+    """A command of the harness on a pseudo-terminal."""
+
+    def __init__(self, state: Path, url: str, *arguments: str, editor: bool, size: tuple[int, int] = (0, 0)) -> None:
+        environment = {
+            "PATH": os.environ["PATH"], "HOME": str(state), "HARNESS_STATE_DIR": str(state / "state"), "TERM": "xterm",
+            "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "k", "NO_COLOR": "1",
+        }  # fmt: skip
+        if not editor:
+            (state / "prompt_toolkit.py").write_text("raise ImportError('not installed')\n")
+            environment["PYTHONPATH"] = str(state)
+        super().__init__([sys.executable, "-m", "reference_harness", *arguments], environment, size)
