@@ -87,7 +87,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
         told = near(words[0], commands, "`harness --help` lists them")
         raise UsageFault(f"there is no command {words[0][:64]!r}: {told}")
     named.check_options(words if named is made else words[1:])
-    given, left = made.parse_known_args(words)
+    given, left = made.parse_known_args([word.encode("utf-8", "replace").decode() for word in words])
     if left:
         raise named.leftover(left[0])
     return given

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from scripted import call, reply, text
 from test_faces import harness
 
 from reference_harness.faces import cli
+from reference_harness.stores import SQLiteStore
 
 TOO_MANY = "takes no more words: 'b' is one too many"
 
@@ -21,7 +23,8 @@ def told(tmp_path, monkeypatch, capsys):
 
     def say(*words: str) -> str:
         assert cli.main(words) == 2
-        assert not (tmp_path / "state" / "journal.db").exists(), "no session was begun"
+        if (tmp_path / "state").exists():
+            assert SQLiteStore(tmp_path / "state").sessions() == [], "no session was begun"
         return capsys.readouterr().err
 
     return say
@@ -82,6 +85,21 @@ def test_a_filter_that_finds_nothing_says_what_it_could_find(tmp_path, scripted)
             assert (more and words[0] == "tools") or meant in said.stderr
     assert "on record has" not in harness(tmp_path, model, "audit", "--tool", "write", "--decision", "allow").stderr
     assert json.loads(harness(tmp_path, model, "audit", "--tool", "write", "--json").stdout)["tool"] == "write"
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_before_a_session_is_begun(told, tmp_path, monkeypatch):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.mkdir(folder)  # noqa: PTH102 - as bytes
+    monkeypatch.chdir(folder)
+    assert "caf\\udce9' is no UTF-8, so it cannot be kept: rename it" in told("run", "go")
+
+
+def test_words_that_are_no_text_are_taken_with_a_mark_in_their_place(tmp_path, scripted):
+    model = scripted(reply(text("Hello.")))
+    ran = harness(tmp_path, model, "run", "caf\udce9", "--allow", "x\udce9", "--worker", "y\udce9")
+    assert (ran.returncode, "what --allow names: x?" in ran.stderr) == (0, True)
+    assert harness(tmp_path, model, "log", "verify").returncode == 0
+    assert harness(tmp_path, model, "show", "last").stdout.startswith("> caf?\n")
 
 
 @pytest.mark.parametrize("how", [(), ("--output", "json")])
