@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,7 @@ from reference_harness.anthropic_stream import Splitter, StreamReader
 from reference_harness.clients import Clients
 from reference_harness.errors import ModelFault, UsageFault
 from reference_harness.model import Meter, Reply, Request, Show
+from reference_harness.printable import visible
 
 if TYPE_CHECKING:
     import ssl
@@ -34,6 +36,9 @@ _TO_DO = {
     503: "try again later",
     529: "the provider is overloaded: try again later",
 }
+_ELSEWHERE = "see that ANTHROPIC_BASE_URL is right, and that no proxy or login page answers in the model's place"
+_MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)|<[^>]*(>|$)", re.DOTALL | re.IGNORECASE)
+_HEAD, _WORDS = 4096, 100  # bytes of an answer that is no reply, and characters of it that are told
 _json = msgspec.json.Encoder()
 
 
@@ -76,7 +81,9 @@ class AnthropicModel:
         if not self._key:
             raise ModelFault("no key for the model: set ANTHROPIC_API_KEY")
         timeout = httpx2.Timeout(self._stall, connect=min(10.0, self._stall))
-        http = anthropic.DefaultAsyncHttpxClient(verify=tls(), timeout=timeout)
+        http = anthropic.DefaultAsyncHttpxClient(  # a redirect would carry the key to whom it names
+            verify=tls(), timeout=timeout, follow_redirects=False
+        )
         return anthropic.AsyncAnthropic(
             api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout, http_client=http
         )
@@ -107,14 +114,20 @@ class AnthropicModel:
                 "/v1/messages", cast_to=object, content=body, stream=True, stream_cls=anthropic.AsyncStream[object],
                 options={"headers": {"content-type": "application/json"}},
             )  # fmt: skip
-            splitter = Splitter(meter)
+            splitter, head = Splitter(meter), b""
             try:
                 async for chunk in stream.response.aiter_bytes():
+                    head = head or chunk[:_HEAD]
                     for event in splitter.feed(chunk):
                         reader.take(event)
                 for event in splitter.rest():
                     reader.take(event)
                 return reader.whole()
+            except ModelFault:
+                kind = stream.response.headers.get("content-type", "")
+                if reader.begun or kind.startswith("text/event-stream"):
+                    raise
+                raise _no_reply(client.base_url.host, kind, head.replace(self._key.encode(), b"(key)")) from None
             finally:
                 await stream.response.aclose()
         except anthropic.APIStatusError as error:
@@ -148,12 +161,14 @@ class AnthropicModel:
             raise ModelFault(f"the model did not count the tokens ({type(error).__name__})") from None
 
     def _refused(self, error: Any) -> ModelFault:
-        message = _said(error).replace(self._key, "(key)")[:500]
+        message = _line(_said(error).replace(self._key, "(key)"), 500)
+        spoke = isinstance(error.body, dict)  # else it is a page of somebody's
         retryable = error.status_code in _RETRY_STATUS
         wait = _seconds(error.response.headers.get("retry-after"))
         long = error.status_code == 413 or (error.status_code == 400 and "prompt is too long" in message)
-        told = f"the model {self.name} answered {error.status_code}: {message}"
-        if to_do := _TO_DO.get(error.status_code):
+        who = f"the model {self.name}" if spoke else f"what is no model, at {error.request.url.host},"
+        told = f"{who} answered {error.status_code}: {message}"
+        if to_do := _TO_DO.get(error.status_code) if spoke else _ELSEWHERE:
             told += f". What to do: {to_do}"
         return ModelFault(told, retryable=retryable, wait=wait, too_long=long)
 
@@ -176,7 +191,27 @@ def _said(error: Any) -> str:
             return f"{text} ({kind})"
         case {"error": {"message": str(text)}}:
             return text
-    return str(error.message)
+    if isinstance(error.body, dict):
+        return str(error.message)
+    headers = error.response.headers
+    if to := headers.get("location"):
+        return f"it redirects to {to.partition('?')[0]}"
+    return _words(headers.get("content-type", ""), error.response.content)
+
+
+def _no_reply(host: str, kind: str, head: bytes) -> ModelFault:
+    """The error for an answer that is no stream of a model at all."""
+    return ModelFault(f"what is no model, at {host}, answered {_words(kind, head)}. What to do: {_ELSEWHERE}")
+
+
+def _words(kind: str, body: bytes) -> str:
+    """What came that is no reply: its type, and how its text begins."""
+    text = _line(_MARKUP.sub(" ", body[:_HEAD].decode("utf-8", "replace")), _WORDS)
+    return f"{_line(kind.partition(';')[0], _WORDS) or 'something'}" + (f' that begins "{text}"' if text else ", empty")
+
+
+def _line(text: str, most: int) -> str:
+    return visible(" ".join(text.split()))[:most]
 
 
 def _seconds(value: str | None) -> float:

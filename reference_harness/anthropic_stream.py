@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from reference_harness.errors import ModelFault
 from reference_harness.model import Meter, RawCall, Reply, Show
+from reference_harness.printable import visible
 
 RETRY_TYPES = {"overloaded_error", "api_error", "rate_limit_error", "timeout_error"}
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -193,6 +194,11 @@ class StreamReader:
         except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
             raise garbled() from None
 
+    @property
+    def begun(self) -> bool:
+        """Whether a reply has begun."""
+        return self._started
+
     def whole(self) -> Reply:
         """The reply, if it has ended as it should."""
         if not self._stopped or self._open is not None:
@@ -204,8 +210,8 @@ class StreamReader:
     def _on_error(self, event: Event) -> None:
         error = _object.decode(event.error)
         kind = str(error.get("type"))
-        raise ModelFault(f"the model broke off: {kind}: {str(error.get('message'))[:300]}",
-                         retryable=kind in RETRY_TYPES)  # fmt: skip
+        told = visible(f"{kind}: {str(error.get('message'))[:300]}", " \n")
+        raise ModelFault(f"the model broke off: {told}", retryable=kind in RETRY_TYPES)
 
     def _on_message_start(self, event: Event) -> None:
         if self._started:

@@ -1,6 +1,7 @@
 """The one family of errors. A message says what happened and what to do next, and never holds a key."""
 
 import math
+from collections.abc import Iterable
 
 UNPRICED = (  # raising the limit would not help
     "what a model without a price uses is not known in money. Give its price under [prices] in harness.toml, take a "
@@ -16,6 +17,15 @@ def amount(limit: str, value: float) -> str:
         case "time":
             return f"{round(value, 1):,.10g} s of time"
     return f"{value:,.0f} {limit}"
+
+
+def near(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """What a word that is none of the known ones may mean: "is it X?", else `otherwise`, else all of them."""
+    import difflib  # only where something is wrong
+
+    names = list(known)
+    found = difflib.get_close_matches(word, names, 1)
+    return f"is it {found[0]}?" if found else otherwise or f"known are {', '.join(names)}"
 
 
 class HarnessFault(Exception):  # noqa: N818 - a fault is what it is called throughout

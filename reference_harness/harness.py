@@ -181,5 +181,7 @@ class Harness:
 
 
 def _absolute(cwd: str) -> str:
-    """The folder, wherever the next life begins; links in it stay."""
+    """The folder, wherever the next life begins; links in it stay. Raises UsageFault if its name is no text."""
+    if not cwd.isascii() and cwd != cwd.encode("utf-8", "replace").decode():
+        raise UsageFault(f"the name of the folder {cwd[:200]!r} is no UTF-8, so it cannot be kept: rename it")
     return os.path.abspath(cwd) if cwd else ""  # noqa: PTH100 - resolve would follow them

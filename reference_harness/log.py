@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from reference_harness.errors import UsageFault
+from reference_harness.errors import UsageFault, near
 from reference_harness.records import AnyRecord, Entry, encode
 from reference_harness.stores import Store, check_id
 
@@ -44,7 +44,8 @@ def kinds(asked: Iterable[str]) -> list[str]:
     for name in asked:
         plain = name.lower().replace("_", "").replace("-", "")
         if plain not in GROUPS and plain not in known():
-            raise UsageFault(f"the log has no kind {name!r}: groups are {sorted(GROUPS)}, kinds are {sorted(known())}")
+            every = f"groups are {', '.join(sorted(GROUPS))}; kinds are {', '.join(sorted(known()))}"
+            raise UsageFault(f"the log has no kind {name[:64]!r}: {near(plain, [*GROUPS, *known()], every)}")
         found += GROUPS.get(plain, (plain,))
     return found
 

@@ -152,6 +152,8 @@ class Connection:
         """End the connection, and the process of a stdio server."""
         self._leave.set()
         if self._task is not None:
+            if not self._ready.is_set():
+                self._task.cancel()  # it is still connecting, and looks at nothing else
             with suppress(asyncio.CancelledError, Exception):
                 await asyncio.wait_for(self._task, 5.0)
 

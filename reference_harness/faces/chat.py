@@ -10,7 +10,7 @@ from typing import Any
 
 from reference_harness import blackbox
 from reference_harness.budget import PER_TURN
-from reference_harness.errors import HarnessFault, UsageFault
+from reference_harness.errors import HarnessFault, UsageFault, near
 from reference_harness.events import Stop
 from reference_harness.faces.commands_work import on_end, opened
 from reference_harness.faces.keyboard import Keyboard, best
@@ -29,7 +29,8 @@ _HELP = """\
   /continue            take up a turn that a limit, an error or a crash cut short
   /result TOKEN TEXT   hand in what a call waits for from outside, then /continue
   /compact             summarise the older messages
-  /exit                leave (the session can be resumed)"""
+  /exit                leave (the session can be resumed)
+  Ctrl-C               cancel the turn, or give up the line; again, before you said anything, leave, as Ctrl-D does"""
 _SHOWN = 6  # messages of an earlier life that are shown
 
 
@@ -97,6 +98,8 @@ class Conversation:
             try:
                 said = await reading
             except asyncio.CancelledError:
+                if self._keyboard.given_up:
+                    self._interrupts = 1
                 if self._interrupts == 1:
                     self._terminal.say("\nCtrl-C again, or Ctrl-D, leaves", "yellow")
                 continue
@@ -127,7 +130,7 @@ class Conversation:
         command = self._commands().get(name)
         try:
             if command is None:
-                raise UsageFault(f"there is no /{visible(name)}: /help says what there is")
+                raise UsageFault(f"there is no /{visible(name)}: {near(name, self._commands(), '/help lists them')}")
             await command(*words)
         except (HarnessFault, TypeError) as fault:
             self._terminal.say(str(fault) if isinstance(fault, HarnessFault) else f"/{name} takes other words: /help")
@@ -150,7 +153,6 @@ class Conversation:
             self._terminal.fresh_line()
             self._terminal.say(f"{fault}\n/continue tries again", "red")
             return
-        self._interrupts = min(self._interrupts, 1) if self._session.busy else 0
         self._tell(stop, before)
 
     def _tell(self, stop: Stop, before: int) -> None:
@@ -186,11 +188,11 @@ class Conversation:
 
     async def _limit(self, name: str, value: str) -> None:
         if name not in LIMITS:
-            raise UsageFault(f"there is no limit {name!r}: known are {list(LIMITS)}")
+            raise UsageFault(f"there is no limit {name!r}: {near(name, LIMITS)}")
         try:
             number = LIMITS[name][0](value.removeprefix("+"))
-        except (ValueError, argparse.ArgumentTypeError) as bad:
-            raise UsageFault(f"{value!r} is no number for {name}: {bad}") from None
+        except argparse.ArgumentTypeError as bad:
+            raise UsageFault(str(bad)) from None
         if value.startswith("+"):
             self._session.add_limits({name: number})
         else:

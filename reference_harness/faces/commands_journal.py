@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import merge
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
 from reference_harness.children import family
-from reference_harness.errors import HarnessFault, UsageFault
+from reference_harness.errors import HarnessFault, UsageFault, near
 from reference_harness.faces import options, output, when
 from reference_harness.faces.commands_work import find
 from reference_harness.harness import Harness
+from reference_harness.printable import visible
 
 _LEFT_TO_JSON = ("digest", "argumentsHash", "definition", "fingerprint")
 _BY = ("tool", "handler", "who", "agent", "worker")  # what decisions are found by, besides the decision itself
@@ -77,9 +80,22 @@ def _audit(given: argparse.Namespace) -> int:
     asked = {name: value for name in _BY if (value := getattr(given, name))}
     decision = given.decision or ("deny" if given.denied else None)
     asked = _asked(given, asked | ({"decision": decision} if decision else {}))
-    rows = _of_family(harness, given, lambda more: audit.query(harness.store, asked | more))
-    _print(harness, _first(rows, given.limit), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
+    rows = iter(_first(_of_family(harness, given, lambda more: audit.query(harness.store, asked | more)), given.limit))
+    found = list(islice(rows, 1))
+    _print(harness, chain(found, rows), ("sessionId", "seq", "at", "decision", "tool"), as_json=given.json)
+    if not found:
+        _tell_unknown(asked, audit.query(harness.store, {}))
     return 0
+
+
+def _tell_unknown(asked: Mapping[str, Any], every: Iterable[Mapping[str, Any]]) -> None:
+    """Say of which tool, person or agent that was asked for no decision is on record at all."""
+    decisions = list(every)
+    for name in ("tool", "who", "agent"):
+        known = sorted({str(row[name]) for row in decisions if row[name]})
+        if known and name in asked and asked[name] not in known:
+            told = near(asked[name], known)
+            sys.stderr.write(f"harness: no decision on record has the {name} {visible(asked[name])}: {visible(told)}\n")
 
 
 def _first(rows: Iterable[Mapping[str, Any]], limit: int | None) -> Iterable[Mapping[str, Any]]:
@@ -100,6 +116,9 @@ def _of_family(
 
 
 def _asked(given: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
+    if given.since is not None and given.until is not None and given.since > given.until:
+        since, until = when.shown(given.since), when.shown(given.until)
+        raise UsageFault(f"nothing can be since {since} and until {until}: the span ends before it begins")
     return more | {name: value for name in ("since", "until") if (value := getattr(given, name)) is not None}
 
 

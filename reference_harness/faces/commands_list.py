@@ -50,7 +50,8 @@ def _tools(given: argparse.Namespace) -> int:
     if given.json:
         output.json_lines(rows)
     else:
-        empty = "no tools: give a source with --mcp NAME=COMMAND or --mcp NAME=URL"
+        filtered = given.risk or given.source or given.tag or given.offered
+        empty = "no tool here is such a one: `harness tools` lists them all" if filtered else "there are no tools here"
         output.table(rows, ("name", "source", "risk", "offered", "description"), empty)
     return 0
 
@@ -60,10 +61,9 @@ async def _offered(given: argparse.Namespace) -> list[dict[str, Any]]:
     from reference_harness.scripted import ScriptedModel
 
     with tempfile.TemporaryDirectory() as folder:
-        harness = Harness(Path(folder), ScriptedModel([]))
-        session = await harness.new_session(
-            options.cwd(), options.servers(given), options.config(given), agent_type=given.agent
-        )
+        harness, sources = Harness(Path(folder), ScriptedModel([])), options.servers(given)
+        options.tell_connecting(sources)
+        session = await harness.new_session(options.cwd(), sources, options.config(given), agent_type=given.agent)
         options.tell_unmatched(session, given)
         _tell_doubted(session)
         rows = _rows(session, given)

@@ -7,8 +7,7 @@ import os
 import sys
 from typing import Any
 
-from reference_harness.errors import UsageFault
-from reference_harness.faces import options
+from reference_harness.faces import completion, options
 
 
 def add(commands: Any) -> None:
@@ -24,8 +23,7 @@ def add(commands: Any) -> None:
     demo.add_argument("--ask", action="store_true", help="let me answer the questions")
     demo.add_argument("--life", help=argparse.SUPPRESS)  # the process that the demo kills
     options.command(commands, "acp", _acp, "speak the Agent Client Protocol on stdin and stdout")
-    completion = options.command(commands, "completion", _completion, "print a completion script for a shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add(commands)
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -46,14 +44,3 @@ def _acp(_given: argparse.Namespace) -> int:
     serve()
     sys.stderr.flush()
     os._exit(0)  # everything is closed: taking the interpreter apart would only delay the client
-
-
-def _completion(given: argparse.Namespace) -> int:
-    try:
-        import shtab  # only to make the script
-    except ImportError:
-        raise UsageFault("completion scripts need one more package:  pip install shtab") from None
-    from reference_harness.faces.cli import parser
-
-    sys.stdout.write(shtab.complete(parser(), given.shell) + "\n")
-    return 0

@@ -89,6 +89,8 @@ async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | No
     harness = Harness()
     on_end(_cancelling(asyncio.current_task()))  # until a turn runs, which ends in an order of its own
     try:
+        if prompt is not None and not prompt.strip():
+            raise UsageFault("the prompt is empty: say something")  # before a session is begun for it
         session = await opened(harness, given, resumed, client)
         return await _turn(session, prompt, client)
     except (HarnessFault, asyncio.CancelledError) as fault:
@@ -114,6 +116,7 @@ async def opened(
     sources, config = options.servers(given), options.config(given)
     id_ = "" if resumed is None else find(harness, resumed)
     options.need_key()
+    options.tell_connecting(sources)
     if not id_:
         session = await harness.new_session(options.cwd(), sources, config, agent_type=given.agent, client=client)
     else:

@@ -15,6 +15,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self._rest = b""
+        self.given_up = False  # whether Ctrl-C threw away a line that was being typed
 
     @property
     def there(self) -> bool:
@@ -81,11 +82,13 @@ class Editor(Keyboard):
 
     async def line(self, prompt: str) -> str | None:
         """The next line. Ctrl-C becomes the signal that it is elsewhere: who listens to it cancels this."""
+        self.given_up = False
         try:
             return await self._prompt.prompt_async(prompt, handle_sigint=False)
         except EOFError:
             return None
         except KeyboardInterrupt:
+            self.given_up = bool(self._prompt.default_buffer.text)
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
             raise

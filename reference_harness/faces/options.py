@@ -7,13 +7,14 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reference_harness import defaults, policy
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
-from reference_harness.mcp_tools import Server
+from reference_harness.mcp_tools import START_TIMEOUT, Server
 from reference_harness.pool import matches
 from reference_harness.printable import visible
 from reference_harness.reaching import unusable
@@ -21,10 +22,27 @@ from reference_harness.reaching import unusable
 if TYPE_CHECKING:
     from reference_harness.session import Session
 
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def dollars(text: str) -> float:
+    """An amount of money."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of dollars, as in 0.5") from None
+
+
 LIMITS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "turns": (int, "model requests"), "tokens": (int, "tokens"), "calls": (int, "tool calls"),
-    "cost": (float, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
-    "repeats": (int, "equal calls in a row"), "children": (int, "child agents"), "depth": (int, "levels of them"),
+    "turns": (whole, "model requests"), "tokens": (whole, "tokens"), "calls": (whole, "tool calls"),
+    "cost": (dollars, "US dollars"), "time": (when.duration, "time spent working, as in 90s or 2h"),
+    "repeats": (whole, "equal calls in a row"), "children": (whole, "child agents"), "depth": (whole, "levels of them"),
 }  # fmt: skip
 NONE = "none"  # of a limit: the operator's or the session's is lifted, ours holds
 _WORDS = {"cost": "{:.10g}", "time": "{:.0f}s"}  # how an amount is written, where it is no whole number
@@ -69,11 +87,7 @@ def count(text: str) -> int:
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        return NONE if text == NONE else kind(text)
-
-    read.__name__ = kind.__name__  # argparse names it: "invalid int value"
-    return read
+    return lambda text: NONE if text == NONE else kind(text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +176,14 @@ def _words(given: str, target: str) -> list[str]:
     if not words:
         raise UsageFault(f"--mcp {given!r} names no command")
     return words
+
+
+def tell_connecting(servers: Sequence[Server]) -> None:
+    """Say at a terminal what is waited for: the servers of the options and those of the operator's file."""
+    if not sys.stderr.isatty():
+        return
+    if names := [visible(server.name) for server in (*defaults.servers(policy.load()), *servers)]:
+        sys.stderr.write(f"connecting to {', '.join(names)}, {START_TIMEOUT:g} seconds at most (Ctrl-C leaves) ...\n")
 
 
 def config(given: argparse.Namespace) -> dict[str, Any]:

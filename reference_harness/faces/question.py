@@ -10,13 +10,14 @@ from typing import Any
 
 from reference_harness.events import UNCONFINED, Question
 from reference_harness.permissions import Answer
-from reference_harness.printable import visible
+from reference_harness.printable import in_order, visible
 
 Line = tuple[str, str]  # text, colour
 _OLD = ("old_string", "old_text", "old")
 _NEW = ("new_string", "new_text", "new")
 _PATHS = ("path", "file_path", "file")
 _KEPT = " \t"
+FURTHER = "│ ↳ "  # before what belongs to the line above: no newline stands there
 _MAX_FILE = 1_000_000  # bytes of a file that is compared
 
 
@@ -71,10 +72,13 @@ def _rules(question: Question, cwd: str) -> Iterator[Line]:
 
 def _argument(name: str, value: Any) -> Iterator[Line]:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    first, *rest = text.split("\n")
-    yield f"│ {visible(name)}  {visible(first, _KEPT)}", ""
-    for line in rest:
-        yield f"│   {visible(line, _KEPT)}", ""
+    begin = f"│ {visible(name)}  "
+    for line in text.split("\n"):
+        seen = visible(line, _KEPT)
+        yield begin + seen, ""
+        if (ordered := in_order(seen)) != seen:
+            yield f"{FURTHER}letter by letter, from left to right: {ordered}", "yellow"
+        begin = "│   "
 
 
 class Change:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from reference_harness.budget import Budget
 from reference_harness.errors import amount
 from reference_harness.events import Event, Happened, Piece, Question
 from reference_harness.faces.keyboard import Keyboard
-from reference_harness.faces.question import choices, shown
+from reference_harness.faces.question import FURTHER, Line, choices, shown
 from reference_harness.permissions import Answer
-from reference_harness.printable import harmless, visible
+from reference_harness.printable import folded, harmless, visible
 from reference_harness.records import (
     AnyRecord,
     Closed,
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 
 _COLOURS = {"": "0", "dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _WORDS = {"yes": "y", "session": "s", "always": "a", "no": "n", "never": "N", "deny": "D"}
+_VIEW = ("v", "view")
+_ANSWER = 3  # rows of the screen that the answers may take
+_BEGAN = 4  # lines of a long question that are shown again at its end
 _SHORT = 100  # characters of a result that are shown
+_NARROW = 20  # columns: a terminal that says that it has less does not know
 _LAST, _WIDE = 12, 200  # lines of what a verifier saw, and characters of each
 
 
@@ -83,10 +88,29 @@ class Terminal:
             text, name = line
             self.say(f"  {visible(agent)} {text}", name)
 
-    def put(self, question: Question) -> None:
-        """Show the question."""
-        for text, name in shown(question, self._cwd):
+    def put(self, question: Question) -> list[Line]:
+        """Show the question whole; its lines as they were shown, if they are more than the screen holds, else none."""
+        width, height = size(self._notes)
+        lines = [(piece, name) for text, name in shown(question, self._cwd) for piece in folded(text, width, FURTHER)]
+        self._say_all(lines)
+        if len(lines) + _ANSWER <= height:
+            return []
+        self.say(f"  these were {len(lines):,} lines, more than the screen holds. They began:", "bold")
+        self._say_all(lines[:_BEGAN])
+        return lines
+
+    def _say_all(self, lines: Sequence[Line]) -> None:
+        for text, name in lines:
             self.say(text, name)
+
+    async def _page(self, lines: Sequence[Line]) -> None:
+        """Show the lines from the first one on, a screen at a time."""
+        step = max(size(self._notes)[1] - _ANSWER, 1)
+        for at in range(0, len(lines), step):
+            self._say_all(lines[at : at + step])
+            left = len(lines) - at - step
+            if left > 0 and (await self._keyboard.line(f"  {left} more lines: Enter, or q to answer  > ")) != "":
+                return
 
     async def ask(self, question: Question) -> Answer:
         """Show the whole call and take an answer. No person, no line, or anything unclear is no permission.
@@ -98,14 +122,25 @@ class Terminal:
             self.say(f"• {tool} is refused: no terminal to ask at. --allow {tool}, or a rule, lets it run", "yellow")
             return Answer.missing("nobody is at the terminal")
         self._keyboard.forget()
-        self.put(question)
-        letters = choices(question)
-        said = await self._keyboard.line("  " + " · ".join(words for words, _ in letters.values()) + "  > ")
+        long, letters = self.put(question), choices(question)
+        words = [*(words for words, _ in letters.values()), *(["[v]iew from the top"] if long else [])]
+        while (said := await self._keyboard.line(f"  {' · '.join(words)}  > ")) and long and said.strip() in _VIEW:
+            await self._page(long)
+            self._keyboard.forget()
         if said is None:
             return Answer.missing("the terminal was closed before an answer")
         made = letters.get(_WORDS.get(said.strip(), said.strip()), ("", Answer("deny", who="terminal")))[1]
         self.say("  allowed" if made.verdict == "allow" else "  refused", "green" if made.verdict == "allow" else "red")
         return made
+
+
+def size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of the terminal that the stream writes to; without bounds where they are not known."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        columns = rows = 0
+    return (columns if columns >= _NARROW else sys.maxsize), rows or sys.maxsize
 
 
 def told(record: AnyRecord) -> tuple[str, str] | None:  # noqa: C901, PLR0911 - a table

@@ -57,10 +57,16 @@ def link(chain: bytes, seq: int, at: float, kind: str, body: bytes) -> bytes:
 
 
 def sealed(chain: bytes, entries: Sequence[Entry]) -> list[Row]:
-    """The entries as rows, each linked to the one before."""
+    """The entries as rows, each linked to the one before. Raises StoreFault for one that is no text."""
     rows: list[Row] = []
     for entry in entries:
-        body, kind = encode(entry.record), kind_of(type(entry.record))
+        kind = kind_of(type(entry.record))
+        try:
+            body = encode(entry.record)
+        except UnicodeEncodeError:
+            raise StoreFault(
+                f"a record ({kind}) holds half a character and cannot be written: load the session anew"
+            ) from None
         chain = link(chain, entry.seq, entry.at, kind, body)
         rows.append((entry.seq, entry.at, kind, body, chain))
     return rows

@@ -51,7 +51,10 @@ class Group:
         self._planned = None
         waiting, self._waiting = self._waiting, {}
         batches = {session: one.entries for session, one in waiting.items() if one.entries}
-        faults = self._write(batches) if batches else {}
+        try:
+            faults = self._write(batches) if batches else {}
+        except Exception as bug:  # noqa: BLE001 - what follows a record that was not written must not be written either
+            faults = dict.fromkeys(batches, StoreFault(f"the store broke: {type(bug).__name__}: {bug}"))
         for session, one in waiting.items():
             for done in one.done:
                 done(faults.get(session))

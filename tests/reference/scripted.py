@@ -165,6 +165,9 @@ class _Quiet(BaseHTTPRequestHandler):
 
 
 def _send(handler: BaseHTTPRequestHandler, step: dict[str, Any]) -> None:
+    if "page" in step:
+        _send_page(handler, step)
+        return
     if step.get("status"):
         _send_json(
             handler,
@@ -192,6 +195,15 @@ def _send(handler: BaseHTTPRequestHandler, step: dict[str, Any]) -> None:
         handler.connection.close()
     else:
         handler.wfile.write(b"0\r\n\r\n")
+
+
+def _send_page(handler: BaseHTTPRequestHandler, step: dict[str, Any]) -> None:
+    """What no model says: a page, with what headers it has."""
+    handler.send_response(step.get("status", 200))
+    for name, value in ({"content-length": str(len(step["page"]))} | step["headers"]).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(step["page"])
 
 
 def _send_json(handler: BaseHTTPRequestHandler, status: int, body: Any) -> None:

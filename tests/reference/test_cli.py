@@ -370,7 +370,7 @@ def test_moments():
             when.moment(wrong)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh"])
 def test_completion_knows_every_command(tmp_path, scripted, shell):
     script = harness(tmp_path, scripted(reply(text("x"))), "completion", shell).stdout
     commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices

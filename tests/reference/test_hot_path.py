@@ -215,6 +215,22 @@ def test_what_fails_for_one_session_holds_for_the_others(tmp_path, run):
     assert len(store.read(B)) == 2
 
 
+def test_a_store_of_ones_own_that_breaks_ends_the_session_with_its_words(run):
+    class Broken:
+        def append(self, session: str, entries: list[Entry]) -> None:
+            raise KeyError("shelf 7")
+
+    journal = Journal(Broken(), A, ())
+
+    async def story():
+        with pytest.raises(StoreFault, match=r"the store broke: KeyError: 'shelf 7'"):
+            await asyncio.wait_for(journal.durable(Opened("/", "m")), 5)
+        with pytest.raises(StoreFault, match="failed before"):
+            journal.commit(Prompted("more"))
+
+    run(story())
+
+
 def test_a_cancellation_at_a_barrier_comes_after_it(tmp_path, run):
     store = SQLiteStore(tmp_path)
     journal, steps = Journal(store, A, ()), []

@@ -1,24 +1,25 @@
-"""What a newcomer types wrongly is told with what may be meant; what the lists show of an id is enough to name it."""
+"""What is printed: the help, enough of an id to name it, and text on a terminal that has not its letters."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
+from scripted import call, reply, text
+from test_faces import HERE, harness
 
 from reference_harness.faces.cli import main
 from reference_harness.faces.output import enough
+
+FULL = "harness: no space is left on the device: what was to be printed or kept is not whole\n"
 
 
 def test_so_much_of_an_id_is_shown_as_tells_it_from_the_others():
     assert enough([]) == enough(["a" * 32]) == 8
     assert enough(["0123456789", "01234567ff", "0123456780"]) == 10
     assert enough(["a" * 32, "a" * 31 + "b"]) == 32
-
-
-def test_a_command_that_is_none_is_told_with_the_near_one(capsys):
-    assert main(["sesions"]) == 2
-    assert capsys.readouterr().err == "harness: there is no command 'sesions': is it sessions?\n"
-    assert main(["xyzzy\x1b"]) == 2
-    assert "'xyzzy\\x1b': `harness --help` lists them" in capsys.readouterr().err
 
 
 def test_without_a_command_the_help_is_shown(capsys):
@@ -28,3 +29,21 @@ def test_without_a_command_the_help_is_shown(capsys):
     told = capsys.readouterr().err
     assert "harness demo" in told
     assert "sessions" in told
+
+
+def test_letters_that_the_output_has_not_are_written_out(tmp_path, scripted):
+    model = scripted(reply(text("你好 "), call("t1", "write", path="ü.txt", content="x")), reply(text("Grüße ✓")))
+    ran = harness(tmp_path, model, "run", "schön 你", PYTHONIOENCODING="ascii")
+    assert (ran.returncode, ran.stdout) == (0, "\\u4f60\\u597d Gr\\xfc\\xdfe \\u2713\n")
+    for command in (["show", "last"], ["sessions"], ["audit"], ["log"]):
+        shown = harness(tmp_path, model, *command, PYTHONIOENCODING="ascii")
+        assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path, scripted):
+    harness(tmp_path, scripted(reply(text("Hello."))), "run", "go")
+    with open("/dev/full", "w") as full:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HARNESS_STATE_DIR": str(tmp_path / "state")}
+        ran = subprocess.run([sys.executable, "-m", "reference_harness", "show", "last"], cwd=HERE.parents[1],
+                             env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (1, FULL)

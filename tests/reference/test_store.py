@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from places import ID, LEASE, Place, Writer, postgres_place, sqlite_place
 
 from reference_harness import Harness
 from reference_harness.errors import StoreFault, UsageFault
+from reference_harness.journal import Journal
 from reference_harness.records import Call, Entry, Opened, Prompted, Recovered, Referred, decode
 from reference_harness.stores import SQLiteStore, Store, base, open_store, recover, rescue, trim, verify_chain
 from reference_harness.stores.protocol import STORE_FORMAT
@@ -86,6 +88,21 @@ class TestEveryStore:
         store.append(ID, prompts(4, "more"))
         assert [e.seq for e in place.open().read(ID)] == [1, 2, 3, 4]
         assert store.sessions() == [ID]
+
+    def test_a_record_that_is_no_text_breaks_its_own_session_and_leaves_no_gap(self, place, run):
+        store = place.open()
+        one, two = Journal(store, ID, ()), Journal(store, OTHER, ())
+
+        async def story():
+            wrong = one.durable(Opened("/half \ud800", "m"))
+            results = await asyncio.gather(wrong, two.durable(Opened("/", "m")), return_exceptions=True)
+            assert "(opened) holds half a character" in str(results[0])
+            assert results[1] is None
+
+        run(story())
+        with pytest.raises(StoreFault, match="failed before"):
+            one.commit(Prompted("more"))
+        assert store.sessions() == [OTHER]
 
     def test_a_writer_that_never_read_goes_on_with_the_chain(self, place):
         filled(place)

@@ -6,9 +6,6 @@ import asyncio
 import io
 import json
 import os
-import pty
-import re
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from screen import Screen
 from scripted import call, reply, text
 from test_cli import mcp
 from test_faces import HERE, harness
@@ -26,67 +24,9 @@ from reference_harness.events import Question
 from reference_harness.faces.keyboard import Keyboard
 from reference_harness.faces.question import choices, shown
 from reference_harness.faces.terminal import Terminal
+from reference_harness.printable import columns
 from reference_harness.records import Call
 from reference_harness.stores import SQLiteStore
-
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x1b\]?\d*[^\x07]?\x07?")
-
-
-class Screen:
-    """A command on a pseudo-terminal of its own."""
-
-    def __init__(self, state: Path, url: str, *arguments: str, editor: bool) -> None:
-        environment = {
-            "PATH": os.environ["PATH"], "HOME": str(state), "HARNESS_STATE_DIR": str(state / "state"), "TERM": "xterm",
-            "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "k", "NO_COLOR": "1",
-        }  # fmt: skip
-        if not editor:
-            (state / "prompt_toolkit.py").write_text("raise ImportError('not installed')\n")
-            environment["PYTHONPATH"] = str(state)
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(HERE.parents[1])
-            os.execve(sys.executable, [sys.executable, "-m", "reference_harness", *arguments], environment)
-        self.text = ""
-
-    def type(self, words: str) -> None:
-        os.write(self._fd, words.encode())
-
-    def see(self, words: str, seconds: float = 10.0) -> None:
-        """Wait until the words stand on the screen, after all that was seen before."""
-        until = time.monotonic() + seconds
-        while words not in self.text:
-            assert time.monotonic() < until, f"{words!r} is not in {self.text!r}"
-            if select.select([self._fd], [], [], 0.1)[0]:
-                self._read()
-        self.text = self.text.partition(words)[2]
-
-    def _read(self) -> None:
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:
-            data = b""
-        assert data, f"the terminal closed after {self.text!r}"
-        if b"\x1b[6n" in data:  # where is the cursor? asked by the editor
-            os.write(self._fd, b"\x1b[1;1R")
-        self.text += _ESCAPES.sub("", data.decode("utf-8", "replace")).replace("\r", "")
-
-    def end(self) -> int:
-        while True:
-            try:
-                if not os.read(self._fd, 65536):
-                    break
-            except OSError:
-                break
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def close(self) -> None:
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
-        os.close(self._fd)
 
 
 @pytest.mark.parametrize("editor", [False, True])
@@ -131,7 +71,7 @@ def test_a_conversation_with_an_approval_a_cancel_and_a_second_ctrl_c(tmp_path, 
     assert "mystery" not in (tmp_path / "journal").read_text()
 
 
-def test_a_chat_says_what_it_waits_for_and_that_a_prompt_goes_on_without_it(tmp_path, scripted):
+def test_what_a_call_waits_for_is_handed_in_in_the_chat_or_a_prompt_goes_on_without_it(tmp_path, scripted):
     waits = [reply(call(f"t{n}", "outside", nonce=f"ticket-{n}")) for n in (1, 2)]
     model = scripted(waits[0], reply(text("Without it.")), waits[1], reply(text("With it.")))
     screen = Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False)
@@ -145,12 +85,17 @@ def test_a_chat_says_what_it_waits_for_and_that_a_prompt_goes_on_without_it(tmp_
         screen.see("Without it.")
         screen.type("again\r")
         screen.see("goes on without it")
+        screen.type("/result ticket-3 x\r")
+        screen.see("it waits under ticket-2")
         screen.type("/result ticket-2 a parcel\r")
-        screen.see("/continue goes on")
+        screen.see("recorded: /continue goes on")
         screen.type("/continue\r")
         screen.see("With it.")
+        screen.type("/exit\r")
+        screen.see("to go on another day")
     finally:
         screen.close()
+    assert "a parcel" in str(model.requests[-1]["messages"][-1])
 
 
 def test_an_answer_holds_once_for_the_session_or_for_always_as_it_was_shown(tmp_path, scripted):
@@ -310,6 +255,61 @@ def test_nothing_in_a_call_can_draw_outside_of_its_lines(tmp_path):
     assert "x" * 5000 in said
 
 
+def test_a_name_from_right_to_left_is_also_shown_in_the_order_in_which_it_runs(tmp_path):
+    said = lines(question(command="echo שב && rm 12", other="grüße"), tmp_path).splitlines()
+    assert said[1:3] == [
+        "│ command  echo שב && rm 12",
+        "│ ↳ letter by letter, from left to right: echo \\u{5e9}\\u{5d1} && rm 12",
+    ]
+    assert "letter by letter" not in said[3]
+
+
+def test_no_part_of_a_long_line_stands_where_the_frame_does(tmp_path, scripted):
+    forged = "ls" + " " * 47 + "╰  allowed" + " " * 46 + "│ asks because of  nothing 你" + "好" * 60
+    model = scripted(reply(call("t1", "wipe", nonce=forged)), reply(text("As you say.")))
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False, size=(45, 60))) as screen:
+        screen.see("leaves")
+        screen.type("go\r")
+        screen.see("╭ ")
+        screen.see("\n╰\n")
+        shown_ = screen.before.split("\n")[1:]
+    assert [line for line in shown_ if line[0] != "│"] == []
+    assert [line for line in shown_ if columns(line) > 60] == []
+    assert forged in "".join(line.removeprefix("│ ↳ ") for line in shown_)
+
+
+def test_a_question_that_leaves_the_screen_says_how_it_began_and_is_shown_again_from_the_top(tmp_path, scripted):
+    model = scripted(reply(call("t1", "wipe", nonce="\n".join(f"line {n}" for n in range(60)))), reply(text("Done.")))
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False, size=(30, 100))) as screen:
+        screen.see("leaves")
+        screen.type("go\r")
+        screen.see("line 59")
+        screen.see("lines, more than the screen holds. They began:\n╭ wipe wants to run")
+        screen.see("nonce  line 0")
+        screen.see("[v]iew from the top  >")
+        screen.type("v\r")
+        screen.see("line 25")
+        assert "line 26" not in screen.text
+        screen.see("more lines: Enter, or q to answer  >")
+        screen.type("\r")
+        screen.see("line 52")
+        screen.see("more lines: Enter, or q to answer  >")
+        screen.type("q\r")
+        screen.see("[v]iew from the top  >")
+        screen.type("y\r")
+        screen.see("Done.")
+    assert (tmp_path / "journal").read_text().startswith("wipe line 0\nline 1\n")
+
+
+def test_a_question_that_fits_is_not_shown_twice(tmp_path, scripted):
+    model = scripted(reply(call("t1", "wipe", nonce="a")), reply(text("Done.")))
+    with closing(Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False, size=(30, 100))) as screen:
+        screen.see("leaves")
+        screen.type("go\r")
+        screen.see("[D]eny always  >")
+        assert "They began" not in screen.before
+
+
 def test_always_is_on_offer_only_where_it_could_hold():
     assert set(choices(question())) == {*"ysanND"}
     assert set(choices(question(may_stand=False))) == {*"ynND"}
@@ -356,26 +356,6 @@ def test_in_the_demo_a_person_s_own_answers_hold_and_none_is_kept(tmp_path):
         screen.see("That was it", 60)
         assert screen.end() == 0
     assert not (tmp_path / ".config").exists()
-
-
-def test_what_a_call_waits_for_is_handed_in_in_the_chat(tmp_path, scripted):
-    model = scripted(reply(call("t1", "outside", nonce="ticket-1")), reply(text("It is there.")))
-    screen = Screen(tmp_path, model.url, "chat", *mcp(tmp_path), editor=False)
-    try:
-        screen.see("> ")
-        screen.type("go\r")
-        screen.see("waiting for what comes under ticket-1")
-        screen.type("/result ticket-2 x\r")
-        screen.see("it waits under ticket-1")
-        screen.type("/result ticket-1 a parcel\r")
-        screen.see("recorded: /continue goes on")
-        screen.type("/continue\r")
-        screen.see("It is there.")
-        screen.type("/exit\r")
-        screen.see("to go on another day")
-    finally:
-        screen.close()
-    assert "a parcel" in str(model.requests[-1]["messages"][-1])
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
