@@ -26,13 +26,8 @@ _WIDE = 160  # characters of a record's fields that are shown
 def add(commands: Any) -> None:
     """Add the commands."""
     log = options.command(commands, "log", _log, "read the system log; `log verify` checks its hash chain")
-    offered = options.Offered(("verify", "last"))
     log.add_argument(
-        "about",
-        nargs="*",
-        choices=offered,
-        metavar="verify|SESSION",
-        help="`verify` checks that no record was edited or dropped",
+        "about", nargs="*", metavar="verify|SESSION", help="`verify` checks that no record was edited or dropped"
     )
     log.add_argument("--kind", action="append", default=[], help="a record's kind, or a group such as decision, crash")
     log.add_argument("--schema", action="store_true", help="print the JSON Schema of the event stream")

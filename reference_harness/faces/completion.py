@@ -12,7 +12,8 @@ from reference_harness.faces import options
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 _LATEST = 50  # sessions that are offered
-_ASKED = {"session": "sessions", "resume": "sessions", "agent": "agents"}  # an argument -> the words that are asked for
+# an argument -> the words that are asked for
+_ASKED = {"session": "sessions", "resume": "sessions", "about": "logs", "agent": "agents"}
 
 
 def add(commands: Any) -> None:
@@ -20,11 +21,11 @@ def add(commands: Any) -> None:
     made = options.command(commands, "completion", _completion, "print a completion script for a shell")
     made.epilog = 'bash, zsh: eval "$(harness completion bash)"; fish: harness completion fish | source'
     made.add_argument("shell", choices=SHELLS, nargs="?")
-    made.add_argument("--words", choices=("sessions", "agents"), help=argparse.SUPPRESS)  # asked by the scripts
+    made.add_argument("--words", choices=("sessions", "logs", "agents"), help=argparse.SUPPRESS)  # asked by the scripts
 
 
 def _completion(given: argparse.Namespace) -> int:
-    lines = {"sessions": _sessions, "agents": _agents}.get(given.words, lambda: [_script(given.shell)])()
+    lines = {"sessions": _sessions, "logs": _logs, "agents": _agents}.get(given.words, lambda: [_script(given.shell)])()
     sys.stdout.write("".join(line + "\n" for line in lines))
     return 0
 
@@ -35,6 +36,10 @@ def _sessions() -> Iterable[str]:
 
     rows = [row["session"] for row in summaries(Harness().store) if not row["parent"]]
     return ["last", *reversed(rows[-_LATEST:])]
+
+
+def _logs() -> Iterable[str]:
+    return ["verify", *_sessions()]
 
 
 def _agents() -> Iterable[str]:

@@ -55,21 +55,14 @@ def spelled(limit: str, amount: float) -> str:
     return _WORDS.get(limit, "{:.0f}").format(math.ceil(round(amount / step, 6)) * step)
 
 
-class Offered(tuple[str, ...]):
-    """Words that are shown and completed, where any other word is taken, too."""
-
-    __slots__ = ()
-
-    def __contains__(self, word: object) -> bool:
-        return True
-
-
 def add_which(parser: argparse.ArgumentParser) -> None:
     """Add the session that is meant: the last one, where none is named."""
     parser.add_argument(
-        "session", nargs="?", default="last", choices=Offered(("last",)), metavar="SESSION",
+        "session",
+        nargs="?",
+        default="last",
         help="its id, the beginning of it, or `last`, which it is if none is named",
-    )  # fmt: skip
+    )
 
 
 def command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
