@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from reference_harness.errors import HarnessFault, StoreFault, UsageFault
@@ -33,9 +33,8 @@ async def _edited(stage: Stage) -> str:
     for name, change in {"left as it was": "SELECT 1", **CHANGES}.items():
         folder, left = stage.folder / name, name not in CHANGES
         shutil.copytree(stage.state, folder)
-        with sqlite3.connect(folder / "journal.db") as db:
+        with closing(sqlite3.connect(folder / "journal.db")) as db, db:
             changed = db.execute(change).rowcount
-        db.close()
         must(left or changed == 1, f"the journal could not be {name} for the probe")
         must(_is_read(folder, id_) is left, f"a journal that was {name} is {'damaged' if left else 'read as sound'}")
     return f"{', '.join(CHANGES)}: each is found when the session is read"

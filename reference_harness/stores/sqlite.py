@@ -12,6 +12,7 @@ import os
 import sqlite3
 import stat
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,6 +108,7 @@ class SQLiteStore(ChainedStore):
         try:
             walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
             self._db = self._connected()
+            weakref.finalize(self, _let_go, self._db).atexit = False  # of a store that nobody closed
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
@@ -301,8 +303,12 @@ class SQLiteStore(ChainedStore):
 
     def close(self) -> None:
         """Close the file."""
-        with suppress(sqlite3.Error):
-            self._db.close()
+        _let_go(self._db)
+
+
+def _let_go(db: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        db.close()
 
 
 def make_private(path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Place:
 
 def sqlite_place(folder: Path, made: list[Any]) -> Place:
     def execute(statement: str) -> Any:
-        with sqlite3.connect(folder / "journal.db", isolation_level=None) as raw:
+        with closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as raw, raw:
             return raw.execute(statement).fetchall()
 
     def opened() -> Store:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import datetime
 
 import jsonschema
@@ -310,7 +311,7 @@ def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_pa
 def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_path, scripted):
     model = scripted(reply(call("t1", "look", nonce="a")), reply(text("Done.")))
     harness(tmp_path, model, "run", "go", *mcp(tmp_path))
-    with sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None) as raw:
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None)) as raw, raw:
         raw.execute("UPDATE journal SET at = at + 1 WHERE kind = 'finished'")
         before = raw.execute("SELECT * FROM journal").fetchall()
     raw.close()
@@ -321,7 +322,7 @@ def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_
     assert "1 finished" in asked.stdout, "what is lost is told"
     done = harness(tmp_path, model, "recover", command, "--yes")
     new = done.stdout.split()[-1]
-    with sqlite3.connect(tmp_path / "state" / "journal.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as raw, raw:
         assert raw.execute("SELECT * FROM journal WHERE session = ?", (command,)).fetchall() == before
     raw.close()
     on = harness(tmp_path, model, "resume", new, "again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 
 from inside import harness, tools
 
@@ -53,7 +54,7 @@ def test_decisions_of_a_session_without_its_first_record_are_found(tmp_path, run
         await one.close()
 
     run(story())
-    with sqlite3.connect(tmp_path / "state" / "journal.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as raw, raw:
         raw.execute("DELETE FROM journal WHERE seq = 1")
     (row,) = audit.query(harness(tmp_path / "state").store, {"agent": "main"})
     assert row["tool"] == "look"

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,10 @@ def golden(request, tmp_path) -> Path:
 
 
 def test_a_session_of_every_format_is_read_and_means_what_it_meant(golden):
-    with sqlite3.connect(golden / "journal.db") as raw:
+    with closing(sqlite3.connect(golden / "journal.db")) as raw, raw:
         before = raw.execute("SELECT * FROM journal").fetchall()
     assert replayed(golden) == json.loads((golden / "expected.json").read_text())
-    with sqlite3.connect(golden / "journal.db") as raw:
+    with closing(sqlite3.connect(golden / "journal.db")) as raw, raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (STORE_FORMAT,)
         assert raw.execute("SELECT * FROM journal").fetchall() == before, "a migration changes no record"
 
@@ -176,12 +177,9 @@ def test_a_journal_that_is_gone_where_sessions_were_written_is_not_begun_anew(ho
     if how == "missing":
         path.unlink()
     else:  # the header alone is in the file until the log is taken over
-        raw = sqlite3.connect(path)
         path.write_bytes(b"")
         if how == "without its log":
-            raw = sqlite3.connect(path)
-            raw.execute("PRAGMA journal_mode=WAL")
-        raw.close()
+            execute(path, "PRAGMA journal_mode=WAL")
     before = path.read_bytes() if path.exists() else None
     with pytest.raises(StoreFault, match=r"gone or empty.*begin anew, move the folder .*locks away"):
         SQLiteStore(tmp_path)
@@ -328,7 +326,7 @@ def test_a_file_that_is_no_journal_is_an_error_and_stays(content, tmp_path):
 
 def test_another_programs_database_is_not_even_touched(tmp_path):
     path = tmp_path / "journal.db"
-    with sqlite3.connect(path) as raw:
+    with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("CREATE TABLE orders (id)")
     before = path.read_bytes()
     with pytest.raises(StoreFault, match="another program"):
