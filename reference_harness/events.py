@@ -64,7 +64,19 @@ def line(event: Event) -> bytes:
 def schema() -> dict[str, Any]:
     """The JSON Schema of one event. The records are part of it, since an entry carries one."""
     made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Event)))  # plain JSON: no tuples
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An event of the harness"} | made
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An event of the harness"} | _cleaned(
+        made
+    )
+
+
+def _cleaned(part: Any) -> Any:
+    """Without the indentation of descriptions, which Python 3.13 leaves out."""
+    from inspect import cleandoc  # only where the schema is made
+
+    if isinstance(part, dict):
+        return {name: cleandoc(each) if (name, type(each)) == ("description", str) else _cleaned(each)
+                for name, each in part.items()}  # fmt: skip
+    return [_cleaned(each) for each in part] if isinstance(part, list) else part
 
 
 UNCONFINED = "There is no sandbox here: this command can use the network, and read and write all that you can."

@@ -108,7 +108,7 @@ class SQLiteStore(ChainedStore):
         try:
             walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
             self._db = self._connected()
-            weakref.finalize(self, _let_go, self._db).atexit = False  # of a store that nobody closed
+            weakref.finalize(self, _let_go, self._db)  # a store that nobody closes
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
