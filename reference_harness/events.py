@@ -63,10 +63,9 @@ def line(event: Event) -> bytes:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of one event. The records are part of it, since an entry carries one."""
-    made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Event)))  # plain JSON: no tuples
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An event of the harness"} | _cleaned(
-        made
-    )
+    made = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Event)))  # plain JSON: no tuples
+    cleaned: dict[str, Any] = _cleaned(made)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An event of the harness"} | cleaned
 
 
 def _cleaned(part: Any) -> Any:
