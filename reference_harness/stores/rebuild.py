@@ -48,14 +48,21 @@ class Wreck:
     def __init__(self, copy: Path, folder: Path) -> None:
         self._locks = folder / "locks"
         self._db = _read_only(copy)
+        try:
+            self._look(copy, folder)
+            self._pages = Pages(copy)
+        except BaseException:
+            self.close()
+            raise
+
+    def _look(self, copy: Path, folder: Path) -> None:
         if _readable(self._db):
             format_of(self._db, folder / _PARTS[0])  # a newer one is not to be written anew in an older format
-        else:
-            self._db.close()
-            patched = copy.with_name("patched.db")
-            _with_a_new_first_page(copy, patched)
-            self._db = _read_only(patched)
-        self._pages = Pages(copy)
+            return
+        self.close()
+        patched = copy.with_name("patched.db")
+        _with_a_new_first_page(copy, patched)
+        self._db = _read_only(patched)
 
     def sessions(self) -> list[str]:
         """Every session that the table or a lock file names."""
