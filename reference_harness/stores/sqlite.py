@@ -79,8 +79,8 @@ class FileLease:
     def held(self) -> bool:
         """Whether the file at the path is still the one that is locked."""
         with suppress(OSError):
-            ours, there = os.fstat(self._fd), self._path.stat()
-            return (ours.st_ino, ours.st_dev) == (there.st_ino, there.st_dev)
+            ours = os.fstat(self._fd)
+            return (ours.st_dev, ours.st_ino) == _identity(self._path)
         return False
 
     def release(self) -> None:
@@ -107,6 +107,7 @@ class SQLiteStore(ChainedStore):
         try:
             walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
             self._db = self._connected()
+            self._file = _identity(self._path)
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
@@ -200,6 +201,7 @@ class SQLiteStore(ChainedStore):
         return isinstance(lease, FileLease) and lease.held()
 
     def _insert(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        self._refuse_replaced()
         flat = [(session, *row) for session, some in rows.items() for row in some]
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -209,6 +211,15 @@ class SQLiteStore(ChainedStore):
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise StoreFault(f"the journal cannot be written: {broken}; nothing further is done") from broken
+
+    def _refuse_replaced(self) -> None:
+        with suppress(OSError):
+            if _identity(self._path) == self._file:
+                return
+        raise StoreFault(
+            f"{self._path} was replaced or taken away while it was open here, so that nothing more is written: "
+            "start the program anew"
+        )
 
     def _head(self, session: str) -> bytes:
         with self._reading():
@@ -303,6 +314,11 @@ class SQLiteStore(ChainedStore):
         """Close the file."""
         with suppress(sqlite3.Error):
             self._db.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def make_private(path: Path) -> None:
