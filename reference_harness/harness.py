@@ -24,7 +24,7 @@ from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
 from reference_harness.stores import SQLiteStore, Store, check_id, open_store
-from reference_harness.stores.protocol import has, unknown
+from reference_harness.stores.protocol import folder_of, has, unknown
 
 
 class Harness:
@@ -141,7 +141,7 @@ class Harness:
 
     async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
-            more = (self._folder,) if self._folder else ()
+            more = *((self._folder,) if self._folder else ()), *folder_of(self.store)
             session.load_rules(self._rules, self._grants, protected(*more))
             session.kind = agents.find(session.settings.type) if session.settings.type else None
             told = session.kind.instructions() if session.kind else ""

@@ -101,7 +101,7 @@ class SQLiteStore(ChainedStore):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._folder = folder
+        self.folder = folder
         self._path = folder / "journal.db"
         self._used, self._writable = False, True
         try:
@@ -130,14 +130,14 @@ class SQLiteStore(ChainedStore):
         return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
 
     def _prepare_files(self) -> None:
-        (self._folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-        readonly.refuse_unwritable(self._folder)
-        if self._folder.stat().st_mode & 0o077:
-            self._folder.chmod(0o700)
+        (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+        readonly.refuse_unwritable(self.folder)
+        if self.folder.stat().st_mode & 0o077:
+            self.folder.chmod(0o700)
         wal = self._path.with_name(self._path.name + "-wal")
         if wal.exists() and wal.stat().st_size and not self._path.exists():
             raise OSError(f"{self._path.name} is missing beside its write-ahead log: put it back")
-        self._used = any((self._folder / "locks").iterdir())
+        self._used = any((self.folder / "locks").iterdir())
         if self._used and not self._path.exists():
             raise StoreFault(_lost(self._path))
         make_private(self._path)
@@ -192,7 +192,7 @@ class SQLiteStore(ChainedStore):
         if not self._writable:
             raise readonly.unwritable(self._path)
         try:
-            return FileLease(self._folder / "locks" / f"{session}.lock")
+            return FileLease(self.folder / "locks" / f"{session}.lock")
         except OSError as broken:
             raise StoreFault(f"the session cannot be locked: {broken}") from broken
 
