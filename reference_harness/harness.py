@@ -12,7 +12,7 @@ from typing import Any
 from reference_harness import agents, blackbox, children, defaults, instructions, telemetry, waits
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
-from reference_harness.events import Client
+from reference_harness.events import Client, Happened
 from reference_harness.fingerprint import guarded
 from reference_harness.grants import Grants
 from reference_harness.mcp_tools import HttpClients, Server
@@ -24,7 +24,7 @@ from reference_harness.retries import Retries
 from reference_harness.session import Session
 from reference_harness.sources import ToolSource
 from reference_harness.stores import SQLiteStore, Store, check_id, open_store
-from reference_harness.stores.protocol import has, unknown
+from reference_harness.stores.protocol import folder_of, has, unknown
 
 
 class Harness:
@@ -97,10 +97,11 @@ class Harness:
         config: Any = None,
         *,
         client: Client | None = None,
+        after: int | None = None,
     ) -> tuple[Session, list[Entry]]:
         """Take up a session; runs nothing, asks nothing. Returns its entries so far, for a face to show.
 
-        A client that is given here sees all that comes after them.
+        A client that is given here sees all that comes after them; before it, those with a number above `after`.
         """
         await self._let_go(check_id(id_))
         if not has(self.store, id_):
@@ -118,6 +119,8 @@ class Harness:
         except BaseException:
             lease.release()
             raise
+        for entry in () if after is None else entries[after:]:  # numbers count from 1, without a gap
+            session.show(Happened(entry, replayed=True, session=id_))
         session.journal.note(*blackbox.found(entries, session.workflow))
         open_calls = tuple(view.call.id for view in session.workflow.open_calls())
         session.journal.note(Resumed(session.workflow.turn_open, open_calls, self.model.name))
@@ -138,7 +141,7 @@ class Harness:
 
     async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
-            more = (self._folder,) if self._folder else ()
+            more = *((self._folder,) if self._folder else ()), *folder_of(self.store)
             session.load_rules(self._rules, self._grants, protected(*more))
             session.kind = agents.find(session.settings.type) if session.settings.type else None
             told = session.kind.instructions() if session.kind else ""

@@ -32,6 +32,7 @@ from reference_harness.records import (
 from reference_harness.registry import Definitions, Source, ToolInfo, digest_of
 from reference_harness.settings import Settings
 from reference_harness.stores import Store
+from reference_harness.stores.protocol import folder_of
 from reference_harness.work_records import ChildEnded, ChildStarted
 from reference_harness.workflow import Workflow
 
@@ -64,7 +65,7 @@ def replay(store: Store, session: str, call: str, *folders: str, rules: RulesLoa
     """Judge the last decision on a call again. Raises UsageFault if the session has none on it.
 
     `rules`: to be judged by these, and not by those on record.
-    `folders`: what is protected besides the usual, as for a harness whose sessions are kept elsewhere.
+    `folders`: what is protected besides the usual and the store's own folder.
     """
     entries = store.read(session)
     found = [
@@ -75,7 +76,7 @@ def replay(store: Store, session: str, call: str, *folders: str, rules: RulesLoa
             f"session {session} has no decision on the call {call[:64]!r}: query the audit trail for its calls"
         )
     above = _above(store, entries[0].record, session, entries[found[-1]].at)
-    scene = _Scene(protected(*folders), above)
+    scene = _Scene(protected(*folders, *folder_of(store)), above)
     for entry in entries[: found[-1]]:
         scene.apply(entry)
     record = entries[found[-1]].record

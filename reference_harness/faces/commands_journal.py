@@ -12,11 +12,12 @@ from operator import itemgetter
 from typing import Any
 
 from reference_harness.children import family
-from reference_harness.errors import HarnessFault, UsageFault, near
+from reference_harness.errors import UsageFault, near
 from reference_harness.faces import options, output, when
 from reference_harness.faces.commands_work import find
 from reference_harness.harness import Harness
 from reference_harness.printable import visible
+from reference_harness.stores import verify_chain
 
 _LEFT_TO_JSON = ("digest", "argumentsHash", "definition", "fingerprint")
 _BY = ("tool", "handler", "who", "agent", "worker")  # what decisions are found by, besides the decision itself
@@ -30,6 +31,9 @@ def add(commands: Any) -> None:
         "about", nargs="*", metavar="verify|SESSION", help="`verify` checks that no record was edited or dropped"
     )
     log.add_argument("--kind", action="append", default=[], help="a record's kind, or a group such as decision, crash")
+    log.add_argument(
+        "--head", default="", metavar="HASH", help="of verify: that this record, noted before, is still there"
+    )
     log.add_argument("--schema", action="store_true", help="print the JSON Schema of the event stream")
     audit = options.command(commands, "audit", _audit, "query the decisions")
     audit.add_argument("session", nargs="?", default=argparse.SUPPRESS, help="the same as --session")
@@ -142,18 +146,17 @@ def _fields(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _verify_chain(harness: Harness, given: argparse.Namespace) -> int:
-    store = harness.store
-    ids = [find(harness, given.session)] if given.session else store.sessions()
-    rows = [_checked(harness, id_) for id_ in ids]
+    if given.head and not given.session:
+        raise UsageFault("--head is the hash of a record of one session: name it with --session")
+    ids = [find(harness, given.session)] if given.session else harness.store.sessions()
+    rows = [_checked(harness, id_, given.head.lower()) for id_ in ids]
     if given.json:
         output.json_lines(rows)
     else:
-        output.table(rows, ("session", "records", "chain"), "there are no sessions yet")
+        output.table(rows, ("session", "records", "chain", "head"), "there are no sessions yet")
     return 0 if all(row["chain"] == "whole" for row in rows) else 1
 
 
-def _checked(harness: Harness, session: str) -> dict[str, Any]:
-    try:
-        return {"session": session, "records": len(harness.store.read(session)), "chain": "whole"}
-    except HarnessFault as fault:
-        return {"session": session, "records": "", "chain": str(fault)}
+def _checked(harness: Harness, session: str, head: str) -> dict[str, Any]:
+    found = verify_chain(harness.store, session, head)
+    return {"session": session, "records": found.records, "chain": found.because or "whole", "head": found.head}

@@ -39,6 +39,8 @@ def add(commands: Any) -> None:
         resume.add_argument(
             f"--add-{name}", type=kind, metavar=name.upper(), help=f"raise the limit by so much: {what}"
         )
+    resume.add_argument("--after", type=options.number, metavar="SEQ",
+                        help="with --output json: begin with what was recorded after this number")  # fmt: skip
     chat = options.command(commands, "chat", _chat, "talk, with approvals at the terminal")
     chat.add_argument("--resume", metavar="SESSION", help="take up this session (an id, its beginning, or `last`)")
     for parser in (run, resume, chat):
@@ -85,6 +87,8 @@ def _chat(given: argparse.Namespace) -> int:
 
 
 async def _work(given: argparse.Namespace, resumed: str | None, prompt: str | None) -> int:
+    if given.output != "json" and getattr(given, "after", None) is not None:
+        raise UsageFault("--after is about the event stream: add --output json")
     client = JsonStream() if given.output == "json" else Terminal(options.cwd())
     harness = Harness()
     on_end(_cancelling(asyncio.current_task()))  # until a turn runs, which ends in an order of its own
@@ -121,7 +125,8 @@ async def opened(
         session = await harness.new_session(options.cwd(), sources, config, agent_type=given.agent, client=client)
     else:
         _refuse_agent(given)
-        session, entries = await harness.load_session(id_, sources, config, client=client)
+        after = getattr(given, "after", None)
+        session, entries = await harness.load_session(id_, sources, config, client=client, after=after)
         _tell_resumed(session, len(entries))
         _raise_limits(session, given)
     options.tell_unmatched(session, given)

@@ -79,6 +79,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> int:
+    """The number of a record, 0 for none of them."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a record")
+    return int(text)
+
+
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: NONE if text == NONE else kind(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from reference_harness.errors import StoreFault, UsageFault
@@ -86,6 +87,18 @@ class TailStore(Protocol):
 
     def sought(self) -> Mapping[str, int]:
         """The number of the last record that is looked for over all sessions, for each session that has one."""
+
+
+@runtime_checkable
+class FolderStore(Protocol):
+    """A store whose journals lie in a folder. No tool of an agent may reach into it."""
+
+    folder: Path
+
+
+def folder_of(store: Store) -> tuple[Path, ...]:
+    """The folder where the store's journals lie, if they do in one."""
+    return (store.folder,) if isinstance(store, FolderStore) else ()
 
 
 def has(store: Store, session: str) -> bool:

@@ -80,8 +80,8 @@ class FileLease:
     def held(self) -> bool:
         """Whether the file at the path is still the one that is locked."""
         with suppress(OSError):
-            ours, there = os.fstat(self._fd), self._path.stat()
-            return (ours.st_ino, ours.st_dev) == (there.st_ino, there.st_dev)
+            ours = os.fstat(self._fd)
+            return (ours.st_dev, ours.st_ino) == _identity(self._path)
         return False
 
     def release(self) -> None:
@@ -102,13 +102,14 @@ class SQLiteStore(ChainedStore):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._folder = folder
+        self.folder = folder
         self._path = folder / "journal.db"
         self._used, self._writable = False, True
         try:
             walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
             self._db = self._connected()
             weakref.finalize(self, _let_go, self._db)  # a store that nobody closes
+            self._file = _identity(self._path)
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
         try:
@@ -131,14 +132,14 @@ class SQLiteStore(ChainedStore):
         return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
 
     def _prepare_files(self) -> None:
-        (self._folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-        readonly.refuse_unwritable(self._folder)
-        if self._folder.stat().st_mode & 0o077:
-            self._folder.chmod(0o700)
+        (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+        readonly.refuse_unwritable(self.folder)
+        if self.folder.stat().st_mode & 0o077:
+            self.folder.chmod(0o700)
         wal = self._path.with_name(self._path.name + "-wal")
         if wal.exists() and wal.stat().st_size and not self._path.exists():
             raise OSError(f"{self._path.name} is missing beside its write-ahead log: put it back")
-        self._used = any((self._folder / "locks").iterdir())
+        self._used = any((self.folder / "locks").iterdir())
         if self._used and not self._path.exists():
             raise StoreFault(_lost(self._path))
         make_private(self._path)
@@ -193,7 +194,7 @@ class SQLiteStore(ChainedStore):
         if not self._writable:
             raise readonly.unwritable(self._path)
         try:
-            return FileLease(self._folder / "locks" / f"{session}.lock")
+            return FileLease(self.folder / "locks" / f"{session}.lock")
         except OSError as broken:
             raise StoreFault(f"the session cannot be locked: {broken}") from broken
 
@@ -202,6 +203,7 @@ class SQLiteStore(ChainedStore):
         return isinstance(lease, FileLease) and lease.held()
 
     def _insert(self, rows: Mapping[str, Sequence[Row]]) -> None:
+        self._refuse_replaced()
         flat = [(session, *row) for session, some in rows.items() for row in some]
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -211,6 +213,15 @@ class SQLiteStore(ChainedStore):
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise StoreFault(f"the journal cannot be written: {broken}; nothing further is done") from broken
+
+    def _refuse_replaced(self) -> None:
+        with suppress(OSError):
+            if _identity(self._path) == self._file:
+                return
+        raise StoreFault(
+            f"{self._path} was replaced or taken away while it was open here, so that nothing more is written: "
+            "start the program anew"
+        )
 
     def _head(self, session: str) -> bytes:
         with self._reading():
@@ -309,6 +320,11 @@ class SQLiteStore(ChainedStore):
 def _let_go(db: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         db.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def make_private(path: Path) -> None:

@@ -16,6 +16,10 @@ from pathlib import Path
 import pytest
 from workbench import Bench
 
+from reference_harness import Harness, ScriptedModel
+from reference_harness.replay import replay
+from reference_harness.stores import SQLiteStore
+
 
 @pytest.fixture
 def bench(tmp_path):
@@ -56,6 +60,22 @@ def test_what_is_no_text_file_is_an_answer_and_no_hang(bench, run):
         assert not (bench.state / "new").exists()
         assert "secret" not in await bench.told("grep", pattern="secret", path="..")
         assert "state" not in await bench.told("list", path="..")
+
+    run(story())
+
+
+def test_the_folder_of_a_store_that_is_given_in_python_is_out_of_reach(tmp_path, run):
+    async def story() -> None:
+        calls = [("read", {"path": "db/journal.db"}), ("write", {"path": "db/journal.db", "content": "x"})]
+        model = ScriptedModel([[*calls, ("list", {"path": "db"}), ("grep", {"pattern": "opened"})], "done"])
+        harness = Harness(model=model, store=SQLiteStore(tmp_path / "db"))
+        session = await harness.new_session(str(tmp_path), config={"mode": "bypass"})
+        await session.prompt("go")
+        states = {view.call.tool: view.state for view in session.workflow.calls.values()}
+        assert states == {"read": "refused", "write": "refused", "list": "refused", "grep": "refused"}
+        calls = [view.call.id for view in session.workflow.calls.values()]
+        assert [replay(harness.store, session.id, id_).changed for id_ in calls] == [()] * 4
+        await harness.close()
 
     run(story())
 

@@ -83,7 +83,12 @@ def test_the_stream_has_no_gap_over_a_signal_and_a_resume(tmp_path, scripted, si
     lines = lines_after(life, sign, tmp_path / "journal")
     assert life.returncode == code
     assert [line["reason"] for line in lines if line["event"] == "ended"] == end
-    lines += json_of(harness(tmp_path, model, "resume", "last", "and now?", "--output", "json"))
+    happened = [line for line in lines if line["event"] == "happened"]
+    unread = 2 if sign == signal.SIGKILL else 0  # as if it had died before it printed them
+    again = ["--after", str(len(happened) - unread)] if unread else []
+    later = json_of(harness(tmp_path, model, "resume", "last", "and now?", "--output", "json", *again))
+    assert later[:unread] == [line | {"replayed": True} for line in happened[len(happened) - unread :]]
+    lines += later[unread:]
     validator = jsonschema.Draft202012Validator(events.schema())
     assert [list(validator.iter_errors(line)) for line in lines] == [[]] * len(lines)
     numbers = [line["entry"]["seq"] for line in lines if line["event"] == "happened"]
@@ -306,6 +311,22 @@ def test_the_log_is_found_by_kind_group_and_time_and_its_chain_is_checked(tmp_pa
     assert kinds >= {"contextloaded", "toolsregistered", "poolassembled", "decided", "guarded", "turnended"}
     wrong = harness(tmp_path, model, "log", "--kind", "nonsense")
     assert (wrong.returncode, "groups are" in wrong.stderr) == (2, True)
+
+
+def test_a_cut_end_is_found_by_the_hash_that_log_verify_told_before(tmp_path, scripted):
+    model = scripted(reply(text("Done.")))
+    harness(tmp_path, model, "run", "go")
+    (row,) = json_of(harness(tmp_path, model, "log", "verify", "--json"))
+    check = ("log", "verify", "--session", row["session"], "--head", row["head"])
+    assert harness(tmp_path, model, "resume", "last", "more").returncode == 0
+    assert harness(tmp_path, model, *check).returncode == 0, "it is still there"
+    with sqlite3.connect(tmp_path / "state" / "journal.db", isolation_level=None) as raw:
+        raw.execute("DELETE FROM journal WHERE seq >= ?", (row["records"],))
+    raw.close()
+    assert harness(tmp_path, model, "log", "verify").returncode == 0
+    found = harness(tmp_path, model, *check)
+    assert (found.returncode, "no longer there" in found.stdout) == (1, True)
+    assert "--session" in harness(tmp_path, model, "log", "verify", "--head", row["head"]).stderr
 
 
 def test_a_damaged_session_is_recovered_by_the_command_that_its_error_names(tmp_path, scripted):

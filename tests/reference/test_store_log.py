@@ -1,4 +1,4 @@
-"""The embedded store's write-ahead log: damage in it is told and mended, and no crash is taken for damage."""
+"""The embedded store's files while they are in use: damage in its log, and another file in its place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reference_harness.errors import StoreFault
+from reference_harness.records import Entry, Opened, Prompted
 from reference_harness.stores import SQLiteStore, walog
 from reference_harness.stores.chain import examine
 from reference_harness.stores.rebuild import rebuild
@@ -19,6 +20,7 @@ FRAME, HEADER = 4096 + 24, 32
 KILLED = """
 import os, sys
 from pathlib import Path
+from reference_harness.records import Entry, Opened, Prompted
 from reference_harness.records import Entry, Opened, Prompted
 from reference_harness.stores import SQLiteStore, walog
 store = SQLiteStore(Path(sys.argv[1]))
@@ -104,3 +106,16 @@ def test_what_is_written_while_it_is_looked_at_is_no_damage(killed, monkeypatch)
     monkeypatch.setattr(Path, "read_bytes", lambda _: next(seen))
     walog.refuse_damaged(killed / "journal.db-wal", "")
     assert not list(seen), "it looked twice"
+
+
+@pytest.mark.parametrize("how", ["recovered", "taken away"])
+def test_nothing_is_written_to_a_journal_that_is_no_longer_in_its_place(how, tmp_path):
+    store = SQLiteStore(tmp_path)
+    store.append(ID, [Entry(1, 1.0, Opened("/", "m"))])
+    if how == "recovered":
+        rebuild(tmp_path)  # by another process: no session is open
+    else:
+        (tmp_path / "journal.db").unlink()
+    with pytest.raises(StoreFault, match=r"replaced or taken away while it was open here.*start the program anew"):
+        store.append(ID, [Entry(2, 2.0, Prompted("lost, had it been written"))])
+    store.close()
