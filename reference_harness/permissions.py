@@ -236,10 +236,10 @@ def refusals(tool: ToolInfo, ruling: Ruling) -> str:
     return Rule(decision="deny", tool=tool.name).text
 
 
-def written(tool: ToolInfo, ruling: Ruling) -> tuple[object, ...]:
+def written(tool: ToolInfo, ruling: Ruling) -> dict[str, object]:
     """What the files that a file tool would write are now; a person is shown the difference to just that."""
     writes = tool.source.tier == "builtin" and tool.risk != READ_ONLY and not is_shell(tool)
-    return tuple(map(stamp, ruling.places)) if writes else ()
+    return {path: stamp(path) for path in ruling.places} if writes else {}
 
 
 def still_holds(call: Call, ruling: Ruling, now: Ruling) -> str:

@@ -44,6 +44,7 @@ from reference_harness.records import (
     Usage,
 )  # fmt: skip
 from reference_harness.registry import READ_ONLY, ToolInfo
+from reference_harness.shown import OVERTAKEN, Shown
 from reference_harness.tools import misfit, time_limit
 from reference_harness.usage import sane_count, settle_lost, settle_usage
 from reference_harness.words import (
@@ -76,6 +77,7 @@ class Turn:
         self._call_limit: LimitHit | None = None
         self._framed: tuple[Any, int] = (None, 0)
         self._decided_under: tuple[int, Any] = (0, None)
+        self._shown = Shown()
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
@@ -84,6 +86,7 @@ class Turn:
         await connections.follow(self.session)
         left = self.session.calls_left()
         self._decided_under = self._rules()
+        self._shown.forget()
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
                 continue
@@ -152,7 +155,8 @@ class Turn:
             if answer.verdict == "allow":
                 changed = still_holds(call, ruling, judge(tool, call, session.ground(view)))
                 if not changed and written(tool, ruling) != before:
-                    changed = "the file changed while the question was open: read it again"
+                    changed = OVERTAKEN.because
+                self._shown.keep(call.id, before)
                 answer = Answer("deny", who="policy", because=changed) if changed else answer
             decision = answered(call, tool, ruling, answer, session.agent)
         else:
@@ -199,7 +203,7 @@ class Turn:
             if self.session.calls_left() < 1:  # a child that ran meanwhile has used them up
                 self._over_call_limit(view)
                 continue
-            if self._revoked(view):
+            if self._revoked(view) or self._overtaken(view):
                 continue
             call, left = view.call, clock.left(self.session)
             await self.journal.durable(Started(call.id, call.tool, call.digest, again=view.starts > 0))
@@ -208,6 +212,7 @@ class Turn:
                 self.journal.commit(waits.began(self.session.workflow, call.id, answer))
             else:
                 self.journal.note(Finished(call.id, answer.text, answer.is_error, answer.uncertain))
+            self._shown.ran(call.id)
         if self._call_limit:
             raise self._call_limit
 
@@ -225,6 +230,13 @@ class Turn:
         if ruling.verdict is Verdict.DENY:
             self._refuse(view, automatic(call, ruling, session.agent))
         return ruling.verdict is Verdict.DENY
+
+    def _overtaken(self, view: CallView) -> bool:
+        """Whether a file changed while other questions were open: then the call is closed, and does not start."""
+        overtaken = self._shown.is_overtaken(view.call.id)
+        if overtaken:
+            self._refuse(view, automatic(view.call, OVERTAKEN, self.session.agent))
+        return overtaken
 
     def _rules(self) -> tuple[int, Any]:
         """What is another as soon as policy, grants or settings are."""

@@ -138,7 +138,25 @@ async def _overwritten(stage: Stage) -> str:
                 await session.prompt("go")
             must(meanwhile is not None or "mine" in place.read_text(), f"{name}: not even what was shown is written")
             must(meanwhile in (None, place.read_text()), f"{name}: what another program wrote meanwhile is gone")
+    await _looked_on(stage.plain())
     return f"{' and '.join(calls)}: what was shown is written, and nothing else is lost"
+
+
+async def _looked_on(stage: Stage) -> None:
+    """The file changes once it is allowed, while the next question is open."""
+    place = stage.workspace / "file"
+    place.write_text("as it was shown")
+
+    def change(question: Question) -> None:
+        if question.call.arguments["path"] == "next":
+            place.write_text("another's, once more")
+
+    both: Step = [("write", {"path": path, "content": "mine"}) for path in ("file", "next", "next")]
+    async with stage.session(both, client=Approver("allow", meanwhile=change)) as session:
+        await session.prompt("go")
+        states = [view.state for view in session.workflow.calls.values()]
+    must(place.read_text() != "mine", "what another program wrote while the next question was open is gone")
+    must(states == ["refused", "done", "done"], f"of three changes, the first one overtaken: {states}")
 
 
 @probe("a call like one that may have had its effect is asked about, whatever allows it")

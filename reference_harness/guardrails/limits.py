@@ -11,6 +11,7 @@ from typing import Any
 from reference_harness.anthropic_model import DEFAULT_MODEL
 from reference_harness.budget import Budget
 from reference_harness.errors import LimitHit, ModelFault
+from reference_harness.events import Stop
 from reference_harness.functions import Functions
 from reference_harness.guardrails.stage import Approver, Stage, live, must, priced, probe
 from reference_harness.model import Meter, Reply, Show
@@ -19,6 +20,7 @@ from reference_harness.prices import refuse_unpriced
 from reference_harness.records import AnyRecord, Entry, Limits, Prompted, Replied, Requested, Usage
 from reference_harness.registry import READ_ONLY
 from reference_harness.scripted import ScriptedModel, Step, say
+from reference_harness.session import Session
 from reference_harness.work_records import LimitNear
 
 LOOK = ("probe_read_only", {"what": "x"})
@@ -133,14 +135,18 @@ async def _calls(stage: Stage) -> str:
     async with stage.session(say(*[LOOK] * 5), more=more, client=Approver("allow")) as session:
         stop = await session.prompt("go")
         must(len(stage.ran) <= 2, f"{len(stage.ran)} calls ran, 2 were allowed")
-        assert isinstance(session.model, ScriptedModel)  # the stage's own
-        sent = len(session.model.requests)
-        await session.proceed()
-        must(len(session.model.requests) == sent or not stop.limit, "a request was sent after the limit")
-    stage.control(
-        (len(stage.ran), stop.limit) == (2, "calls"), f"{len(stage.ran)} ran, then: {stop.limit or stop.reason}"
-    )
-    return f"{len(stage.ran)} of 5 calls ran, then: {stop.limit or stop.reason}"
+        await _no_further(session, stop)
+    seen = f"{len(stage.ran)} of 5 calls ran, then: {stop.limit or stop.reason}"
+    stage.control((len(stage.ran), stop.limit) == (2, "calls"), seen)
+    return seen
+
+
+async def _no_further(session: Session, stop: Stop) -> None:
+    """What a limit stopped does not go on where it is taken up."""
+    assert isinstance(session.model, ScriptedModel)  # the stage's own
+    sent = len(session.model.requests)
+    await session.proceed()
+    must(len(session.model.requests) == sent or not stop.limit, "a request was sent after the limit")
 
 
 @live("the limit of equal calls in a row stops the run")
@@ -149,16 +155,12 @@ async def _repeats(stage: Stage) -> str:
     more = {"limits": {"repeats": 3}, "on_repeat": "stop"}
     async with stage.session(*script, more=more, client=Approver("allow")) as session:
         stop = await session.prompt("go on for ever")
-        assert isinstance(session.model, ScriptedModel)  # the stage's own
-        sent = len(session.model.requests)
-        await session.proceed()
-        must(len(session.model.requests) == sent or not stop.limit, "a request was sent after the limit")
+        await _no_further(session, stop)
     must(len(stage.ran) <= 3, f"{len(stage.ran)} equal calls ran, 3 were allowed")
     must(bool(stop.limit) or not stage.ran, f"it ended with {stop.reason}, and no limit is named")
-    stage.control(
-        (len(stage.ran), stop.limit) == (3, "repeats"), f"{len(stage.ran)} ran, then: {stop.limit or stop.reason}"
-    )
-    return f"{len(stage.ran)} of 20 equal calls ran, then: {stop.limit or stop.reason}"
+    seen = f"{len(stage.ran)} of 20 equal calls ran, then: {stop.limit or stop.reason}"
+    stage.control((len(stage.ran), stop.limit) == (3, "repeats"), seen)
+    return seen
 
 
 @live("equal calls beyond the limit are asked about, where the configuration wants that")

@@ -80,7 +80,7 @@ async def _confined(stage: Stage) -> str:
             must(not outside.exists(), "a command wrote outside the workspace")
             must("reached" not in told(session), "a command reached the network")
             inside = (stage.workspace / "inside").exists()
-    stage.control(inside, "it did not write in the workspace, either")
+    stage.control(inside or not stage.has_shell, "it did not write in the workspace, either")
     return "it wrote in the workspace, and nothing beside it" if inside else "it did not run with this configuration"
 
 

@@ -25,7 +25,7 @@ from reference_harness.sources import ToolSource
 
 LOOK: Step = [("look", {})]
 ALLOW = '[[rule]]\ndecision = "allow"\ntier = "plugin"\ntool = "*"\n'
-SHORT, LONGEST = 0.3, 600.0  # seconds that a server which keeps still is given here, and that any may be given
+SHORT, LONGEST = 0.1, 600.0  # seconds that a server which keeps still is given here, and that any may be given
 
 
 def _server(stage: Stage, manner: str = "", *, name: str = "foreign", trusted: bool = True) -> Server:

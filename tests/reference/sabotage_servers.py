@@ -9,17 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sabotage import nothing, off, put
+from sabotage import no, nothing, off, put
 
 from reference_harness import connections, defaults, errlog, paths, places, turn
 from reference_harness.guardrails import servers, stage
 from reference_harness.mcp_tools import Connection, Server
 from reference_harness.session import Session
+from reference_harness.turn import Turn
 
 BELIEVED, TURNED = "what a tool server says of its tools' risk", "a tool that a server turns into another"
 FAILING, DRAWN = "a tool server that is not there", "what a tool server writes on stderr"
 DOUBLES = "no tool of a server takes the name"
-put("what_changed_meanwhile_is_overwritten", "a file that changed while", turn, "written", lambda *_: ())
+put("what_changed_meanwhile_is_overwritten", "a file that changed while", turn, "written", lambda *_: {})
+put("what_changed_before_the_start_is_overwritten", "a file that changed while", Turn, "_overtaken", no)
 put("a_server_that_changed_is_not_asked_about", TURNED, Session, "is_changed", lambda *_: False)
 put(
     "a_server_that_failed_is_no_event", FAILING, connections, "SourceFailed", lambda *_: connections.ToolsRegistered(())

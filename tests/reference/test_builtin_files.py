@@ -452,10 +452,41 @@ def test_a_file_that_changed_while_a_person_looked_at_the_difference_is_not_over
         await session.prompt("go")
         assert place.read_text() == "what another program wrote meanwhile"
         (view,) = session.workflow.calls.values()
-        assert view.state == "refused" and "changed while the question was open" in view.text
+        assert view.state == "refused" and "changed while a question was open" in view.text
         person.ask = answer
         await session.prompt("again")
         assert place.read_text() == "mine"
+        await harness.close()
+
+    run(story())
+
+
+def test_a_file_that_changed_while_the_next_question_was_open_is_not_overwritten(bench, run):
+    place = bench.folder / "a.txt"
+    place.write_text("one two")
+    first, second = (
+        ("edit", {"path": "a.txt", "old": "one", "new": "1"}),
+        ("edit", {"path": "a.txt", "old": "two", "new": "2"}),
+    )
+
+    async def story():
+        session, person, harness = await bench.session([first, second], "Well.", [("write", {"path": "a.txt", "content": "x"}),
+                                                       ("write", {"path": "b.txt", "content": "x"})], "Done.")  # fmt: skip
+        await session.prompt("go")
+        assert place.read_text() == "1 2", "what the first call wrote is no change to the second one"
+        answer = person.ask
+
+        async def slow(question):
+            if question.call.arguments["path"] == "b.txt":
+                place.write_text("what another program wrote meanwhile")
+            return await answer(question)
+
+        person.ask = slow
+        await session.prompt("go on")
+        assert place.read_text() == "what another program wrote meanwhile"
+        overtaken, other = list(session.workflow.calls.values())[-2:]
+        assert (overtaken.state, other.state) == ("refused", "done") and "read it again" in overtaken.text
+        assert (bench.folder / "b.txt").read_text() == "x"
         await harness.close()
 
     run(story())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import sabotage_lives  # noqa: F401 - they fill the list
+import sabotage_calls  # noqa: F401 - they fill the list
+import sabotage_lives  # noqa: F401
 import sabotage_rules  # noqa: F401
 import sabotage_runs  # noqa: F401
 import sabotage_servers  # noqa: F401
@@ -11,7 +12,7 @@ from sabotage import ALL
 from test_guardrails import play
 
 from reference_harness import builtin, sandbox
-from reference_harness.guardrails import stage
+from reference_harness.guardrails import IN_STORE, stage
 from reference_harness.records import Config
 
 
@@ -30,9 +31,15 @@ def test_a_sabotaged_guardrail_is_named(name, monkeypatch):
     assert list(play(None, guardrail)) == [guardrail]
 
 
-def test_the_sabotages_are_about_most_of_the_guardrails():
-    about = {only(sentence) for sentence, _ in ALL.values()}
-    assert len(about) > 70
+ELSEWHERE = (  # switched off in a test of its own: here, in test_guardrails, or in test_guardrails_store
+    "the limit of turns", "arguments that do not fit", "the last call of a reply", "what the shell runs reaches",
+    "the policy and the saved grants", "what a rule denies is not offered", "a file tool neither", IN_STORE,
+)  # fmt: skip
+
+
+def test_every_guardrail_has_a_sabotage():
+    about = {only(sentence) for sentence in (*ELSEWHERE, *(sentence for sentence, _ in ALL.values()))}
+    assert set(stage.load()) - about == set()
 
 
 LOOSE = {
