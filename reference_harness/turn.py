@@ -44,7 +44,8 @@ from reference_harness.records import (
     Usage,
 )  # fmt: skip
 from reference_harness.registry import READ_ONLY, ToolInfo
-from reference_harness.tools import misfit, time_limit
+from reference_harness.schemas import misfit
+from reference_harness.tools import time_limit
 from reference_harness.usage import sane_count, settle_lost, settle_usage
 from reference_harness.words import (
     CANCELLED,
@@ -106,7 +107,7 @@ class Turn:
         tool = self.session.pool.get(call.tool)
         if tool is None:
             return self._not_offered(call)
-        if problem := misfit(tool, call.arguments):
+        if problem := misfit(tool.schema, call.arguments):
             return "failed", f"not run: the arguments do not fit: {problem}"
         return None
 
