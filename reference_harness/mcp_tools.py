@@ -146,7 +146,8 @@ class Connection:
         if code == _CONNECTION_CLOSED or type(error).__name__ in ("ClosedResourceError", "BrokenResourceError"):
             self.lost = "its connection was closed"
             self._session = None
-        because = f"its server is gone: {self.lost}" if self.lost else " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        because = f"its server is gone: {self.lost}" if self.lost else said
         told = f"the tool gave no usable answer ({because}): it may or may not have had its effect"
         return ToolAnswer(bounded(told), is_error=True, uncertain=True)
 
