@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reference_harness import clock, compaction, connections, handlers, sandbox, verifiers, waits
+from reference_harness import clock, compaction, connections, handlers, rulebook, sandbox, verifiers, waits
 from reference_harness.budget import PER_TURN
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
@@ -88,7 +88,7 @@ class Turn:
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
                 continue
-            self.session.renew_rules()
+            rulebook.renew(self.session)
             if reason := self._cannot_run(view):
                 self._close(view, *reason)
             elif left < 1:
@@ -151,7 +151,7 @@ class Turn:
             )  # fmt: skip
             answer = await self._ask(question)
             if answer.verdict == "allow":
-                changed = still_holds(call, ruling, judge(tool, call, session.ground(view)))
+                changed = still_holds(call, ruling, judge(tool, call, rulebook.ground(session, view)))
                 if not changed and written(tool, ruling) != before:
                     changed = "the file changed while the question was open: read it again"
                 answer = Answer("deny", who="policy", because=changed) if changed else answer
@@ -163,7 +163,7 @@ class Turn:
         else:
             self._refuse(view, decision)
         if decision.scope == "always":
-            session.keep(decision)
+            rulebook.keep(session, decision)
         return decision.verdict == "allow"
 
     def _refuse(self, view: CallView, decision: Decision) -> None:
@@ -172,7 +172,7 @@ class Turn:
 
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
-        ruling = judge(tool, view.call, self.session.ground(view))
+        ruling = judge(tool, view.call, rulebook.ground(self.session, view))
         return doubted(ruling, changed=self.session.is_changed(tool), row=self._too_often(view))
 
     async def _ask(self, question: Question) -> Answer:
@@ -215,14 +215,14 @@ class Turn:
     def _revoked(self, view: CallView) -> bool:
         """Whether rules that changed after the decision deny the call: then it is closed, and does not start."""
         session, call = self.session, view.call
-        session.renew_rules()
+        rulebook.renew(session)
         if self._rules() == self._decided_under:
             return False
         tool = session.pool.get(call.tool)
         if tool is None:
             self._close(view, *self._not_offered(call))
             return True
-        ruling = judge(tool, call, session.ground(view))
+        ruling = judge(tool, call, rulebook.ground(session, view))
         if ruling.verdict is Verdict.DENY:
             self._refuse(view, automatic(call, ruling, session.agent))
         return ruling.verdict is Verdict.DENY
