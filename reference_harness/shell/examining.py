@@ -190,10 +190,18 @@ class _Part:
         if known.follows and (folder := next(filter(os.path.isdir, named), "")):
             self._other(f"follows the links in the folder {folder}", ruled)
             return
-        for path in named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]:  # the first is resolved
+        roots = named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]  # the first is resolved
+        for path in roots:
             self.out.places.append(path)
             if path not in HARMLESS:
                 self.out.add(*judge_place(path, self.book, writes=False))
+        if known.deep or known.deep_by & options.seen:
+            self._through([self.book.workspace] if known.repository else roots)
+
+    def _through(self, roots: Sequence[str]) -> None:
+        """It shows what is below these folders: rules about that cannot be kept otherwise than by asking."""
+        for folder in filter(os.path.isdir, roots):
+            self.out.add(*self.book.about_below(folder))
 
     def _becomes_option(self, known: Known) -> str:
         """A glob that matches a file with a name like an option gives the program that option."""

@@ -148,6 +148,33 @@ def test_a_search_goes_as_deep_as_folders_and_tells_what_it_could_not_read(bench
     shutil.rmtree(bench.folder / "n", ignore_errors=True)
 
 
+def test_what_a_rule_forbids_to_read_is_left_out_of_a_search(bench, run, monkeypatch, tmp_path):
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "harness.toml").write_text(
+        '[[rule]]\ndecision = "deny"\npaths = ["secrets/**", "*.pem"]\n'
+        '[[rule]]\ndecision = "ask"\npaths = ["asked"]\n[[rule]]\ndecision = "deny"\ntool = "read"\npaths = ["open"]\n'
+    )
+    monkeypatch.setenv("HARNESS_CONFIG", str(config))
+    for path in ("secrets/key", "secrets/deep/key", "a.PEM", "asked/x", "open/x"):
+        (bench.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (bench.folder / path).write_text("needle\n")
+    calls = [("grep", {"pattern": "needle", "path": path}) for path in (".", "secrets")]
+
+    async def story():
+        session, person, harness = await bench.session(calls)
+        await session.prompt("go")
+        whole, inside = (view.text for view in session.workflow.calls.values())
+        assert whole.splitlines()[0] == "open/x:1:needle"
+        for name in ("a.PEM", "asked/x", "secrets/deep/key", "secrets/key"):
+            assert f"{name} (closed by a rule)" in whole
+        assert inside.startswith("nothing found\n(left out: ")
+        assert not person.asked
+        await harness.close()
+
+    run(story())
+
+
 AS_ANOTHER = """
 import os
 from reference_harness.builtin import walker
@@ -169,6 +196,7 @@ def test_what_may_not_be_read_is_told():
             (folder / path).chmod(mode)
         job = {
             "what": "grep", "pattern": "needle", "files": "", "ignore_case": False, "around": 0, "only_names": False,
+            "closed": [],
             "root": name, "protected": [], "everything": False, "seconds": 10,
         }  # fmt: skip
         ran = subprocess.run([sys.executable, "-c", AS_ANOTHER, json.dumps(job)], capture_output=True, check=True)

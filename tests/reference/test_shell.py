@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from judging import Bench
 from shell_table import rows
 
-from reference_harness.permissions import Verdict
+from reference_harness.permissions import Ground, Verdict
 from reference_harness.rules import Rule
 from reference_harness.shell.reading import LONGEST, read
 from reference_harness.shell.unwrapping import unfold
@@ -235,6 +235,27 @@ def test_a_glob_that_could_give_an_option_asks(tmp_path):
         assert verdict(here, line) is not Verdict.ALLOW, line
     for line in ("sort sub/*", "cat a*.txt", "cat ./a*"):
         assert verdict(here, line) is Verdict.ALLOW, line
+
+
+def test_what_goes_through_a_folder_asks_where_a_rule_is_about_what_lies_in_it(bench):
+    def under(decision: str, *paths: str, **more: str) -> Ground:
+        return bench.under(Rule(decision=decision, paths=paths), **more)
+
+    through = ("grep -r x", "grep -rn x .", "grep -d recurse x .", "rg x", "git show HEAD:secrets/key", "git diff", "git log -p",
+               "git log -U3", "git grep x", "git cat-file -p HEAD:secrets/key", "cd sub && rg x .")  # fmt: skip
+    beside = ("grep x a.txt", "rg x a.txt", "ls", "find .", "git status", "git log --oneline", "cat a.txt")
+    for decision, path, mode in (
+        ("deny", "secrets/**", "ask"), ("ask", "secrets", "auto"), ("deny", "**/*.pem", "bypass"), ("deny", "Secrets/k*", "plan"),
+    ):  # fmt: skip
+        ground = under(decision, path, mode=mode)
+        for line in through[: -1 if path != "**/*.pem" else None]:
+            assert bench.shell(line, ground).verdict is Verdict.ASK, (line, path)
+        for line in beside:
+            assert bench.shell(line, ground).verdict is Verdict.ALLOW, (line, path)
+    for line in (*through, *beside):
+        assert bench.shell(line, under("allow", "secrets/**")).verdict is Verdict.ALLOW, line
+    for line in ("rg x sub", "grep -r x sub"):
+        assert bench.shell(line, under("deny", "secrets/**")).verdict is Verdict.ALLOW, line
 
 
 def test_a_glob_is_judged_by_what_it_matches(bench, tmp_path):
