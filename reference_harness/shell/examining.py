@@ -104,6 +104,8 @@ def _resolved(word: Word, folders: list[str]) -> list[str] | None:
         if matched is None:
             return None
         found += matched
+        if text.startswith("file:"):  # to most programs no address, but a name
+            found.append(resolve("./" + text, folder))
     return list(dict.fromkeys(found))
 
 
@@ -207,7 +209,7 @@ class _Part:
         """A glob that matches a file with a name like an option gives the program that option."""
         for word in () if known.anything else self.command.words[1:]:
             if word.glob and any(starts_like_option(word.text or "", folder) for folder in self.folders):
-                return f"{word.raw[:40]} matches a file that it would take for an option"
+                return f"{word.raw[:40]} may match a file that it would take for an option"
         return ""
 
     def _shadow(self) -> str:

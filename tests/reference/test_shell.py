@@ -231,7 +231,16 @@ def test_a_glob_that_could_give_an_option_asks(tmp_path):
         assert verdict(here, line.replace("*", "[a-z]*.txt")) is Verdict.ALLOW
     (here.workspace / "--output=a.txt").touch()
     (here.workspace / "sub" / "-delete").touch()
-    for line in ("sort *", "sort -- *", "git diff ?-output*", "cd sub && find *", "cd sub && find [-]*", "ls -d -*"):
+    for line in (
+        "sort [^a]*",
+        "sort [[:punct:]]*",
+        "sort *",
+        "sort -- *",
+        "git diff ?-output*",
+        "cd sub && find *",
+        "cd sub && find [-]*",
+        "ls -d -*",
+    ):
         assert verdict(here, line) is not Verdict.ALLOW, line
     for line in ("sort sub/*", "cat a*.txt", "cat ./a*"):
         assert verdict(here, line) is Verdict.ALLOW, line
@@ -261,6 +270,8 @@ def test_what_goes_through_a_folder_asks_where_a_rule_is_about_what_lies_in_it(b
 def test_a_glob_is_judged_by_what_it_matches(bench, tmp_path):
     here = Bench(tmp_path)
     (here.workspace / "sub" / "link").symlink_to("/etc")
+    (here.workspace / "file:").symlink_to("/etc")
+    assert verdict(here, "cat file://hostname") is Verdict.ASK
     assert verdict(here, "cat sub/*") is Verdict.ASK
     assert verdict(here, "cat *.txt") is Verdict.ALLOW
 
