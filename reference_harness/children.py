@@ -36,6 +36,7 @@ from reference_harness.records import (
     Replied,
     ReplyLost,
     Requested,
+    RulesLoaded,
     Started,
 )  # fmt: skip
 from reference_harness.registry import Source, ToolInfo
@@ -125,12 +126,19 @@ def begin(parent: Session, kind: AgentType, call: str = "") -> Session:
     telemetry.attach(child)
     child.journal.note(opened, Configured(config), inherited)
     child.kind = kind
-    child.inherit_rules(parent)
+    inherit_rules(child, parent)
     child.instructions, notes = instructions.load(settings.cwd, kind.instructions())
     child.journal.note(*notes)
     child.assemble_pool()
     child.client = Below(parent, child)
     return child
+
+
+def inherit_rules(child: Session, parent: Session) -> None:
+    """Put a child under the rules of its parent, as that has them."""
+    child.rules, child.grants, child.protected = parent.rules, parent.grants, parent.protected
+    above, policy = parent.settings, parent.settings.policy
+    child.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, above.grants, above.broken))
 
 
 def meet(config: Config, kind: AgentType) -> Config:

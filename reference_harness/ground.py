@@ -88,6 +88,12 @@ class Book:
         if self.answers:
             yield from (said(rule, "standing") for rule in self.answers.about_path(path))
 
+    def about_below(self, folder: str) -> Iterator[Finding]:
+        """What rules forbid, or ask for, of what lies below a folder that is gone through as a whole."""
+        for index in filter(None, (self.index, self.answers)):
+            for rule in index.about_below(folder):
+                yield Finding(Verdict.ASK, f"policy:{rule.text} is about what lies below it")
+
     def denied(self) -> dict[str, list[Rule]]:
         """Deny rules by the program they name."""
         return self.index.denied

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_harness import agents, blackbox, children, defaults, instructions, telemetry, waits
+from reference_harness import agents, blackbox, children, defaults, instructions, rulebook, telemetry, waits
 from reference_harness.anthropic_model import AnthropicModel
 from reference_harness.errors import UsageFault
 from reference_harness.events import Client, Happened
@@ -142,7 +142,7 @@ class Harness:
     async def _start(self, session: Session, servers: Sequence[Server | ToolSource]) -> Session:
         try:
             more = *((self._folder,) if self._folder else ()), *folder_of(self.store)
-            session.load_rules(self._rules, self._grants, protected(*more))
+            rulebook.take(session, self._rules, self._grants, protected(*more))
             session.kind = agents.find(session.settings.type) if session.settings.type else None
             told = session.kind.instructions() if session.kind else ""
             session.instructions, notes = instructions.load(session.settings.cwd, told)

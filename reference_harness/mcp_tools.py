@@ -13,9 +13,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reference_harness import errlog
+from reference_harness.errors import ToolFault
 from reference_harness.reaching import reason, unusable
 from reference_harness.registry import Source
+from reference_harness.schemas import unusable as unusable_schema
 from reference_harness.tools import ToolAnswer, bounded
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ class Connection:
         self.lost: str | None = "not connected yet"
         self.listing: Sequence[Mapping[str, Any]] = []
         self.stale = False
-        self._listed: list[Any] = []
+        self._page: Mapping[str, Any] = {}
         self._cwd = cwd
         self._session: ClientSession | None = None
         self._ready = asyncio.Event()
@@ -144,7 +148,8 @@ class Connection:
         if code == _CONNECTION_CLOSED or type(error).__name__ in ("ClosedResourceError", "BrokenResourceError"):
             self.lost = "its connection was closed"
             self._session = None
-        because = f"its server is gone: {self.lost}" if self.lost else type(error).__name__
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        because = f"its server is gone: {self.lost}" if self.lost else said
         told = f"the tool gave no usable answer ({because}): it may or may not have had its effect"
         return ToolAnswer(bounded(told), is_error=True, uncertain=True)
 
@@ -186,7 +191,8 @@ class Connection:
             async def send_raw_request(self, method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
                 raw = await super().send_raw_request(method, *args, **kwargs)
                 if method == "tools/list":
-                    connection._listed.extend(raw.get("tools") or [])
+                    connection._page = raw
+                    return raw | {"tools": _bare(raw.get("tools"))}
                 return raw
 
             async def run(self, on_request: Any, on_notify: Any, on_notify_intercept: Any = None, **more: Any) -> None:
@@ -203,9 +209,18 @@ class Connection:
         return session
 
     async def _list(self, session: ClientSession) -> None:
-        self._listed.clear()
-        await _list_all(session)
-        self.listing = [tool for tool in self._listed if isinstance(tool, Mapping)]
+        from mcp.types import PaginatedRequestParams
+
+        listed: list[Any] = []
+        cursor: Any = None
+        for _ in range(MAX_PAGES):
+            await session.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
+            tools, cursor = self._page.get("tools"), self._page.get("nextCursor")
+            listed += tools if isinstance(tools, list) else []
+            if not (cursor and isinstance(cursor, str)):
+                self.listing = [tool for tool in listed if isinstance(tool, Mapping)]
+                return
+        raise ToolFault(f"its list of tools has more than {MAX_PAGES} pages")
 
     async def _transport(self, stack: AsyncExitStack) -> Any:
         if self.server.url:
@@ -229,27 +244,31 @@ _CONNECTION_CLOSED = -32000
 _NOT_RUN = (-32600, -32601, -32602)  # the server refused the request itself
 
 
-async def _list_all(session: Any) -> None:
-    from mcp.types import PaginatedRequestParams
-
-    page = await session.list_tools()
-    for _ in range(MAX_PAGES):
-        if page.next_cursor is None:
-            return
-        page = await session.list_tools(params=PaginatedRequestParams(cursor=page.next_cursor))
+def _bare(tools: Any) -> Any:
+    """A listing for the SDK, which takes none at all if one tool is none: the registry says what each lacks."""
+    if not isinstance(tools, list):
+        return tools
+    listed = ((tool.get("name"), tool.get("inputSchema")) for tool in tools if isinstance(tool, Mapping))
+    fine = ((name, schema) for name, schema in listed if isinstance(name, str) and isinstance(schema, Mapping))
+    return [
+        {"name": name, "inputSchema": schema}
+        for name, schema in fine
+        if schema.get("type") == "object" and not unusable_schema(schema)
+    ]
 
 
 def _texts(result: Any) -> str:
     """A result as text; what is not text is named, not shown."""
     parts = []
     for block in result.content:
-        if block.type == "text":
-            parts.append(block.text)
+        text = block.text if block.type == "text" else getattr(getattr(block, "resource", None), "text", None)
+        if isinstance(text, str):
+            parts.append(text)
         else:
             mime = getattr(block, "mime_type", None) or "unknown type"
             parts.append(f"[{block.type} of {mime}: not text, left out]")
     if not parts and result.structured_content is not None:
-        parts.append(str(result.structured_content))
+        parts.append(msgspec.json.encode(result.structured_content).decode())
     return "\n".join(parts)
 
 

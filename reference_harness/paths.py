@@ -18,6 +18,7 @@ CONFIG_FILE = "harness.toml"
 KEPT = ("grants.jsonl", "grants.jsonl.new", "grants.jsonl.lock")  # beside the policy
 AGENTS = "agents"  # beside it, too: whoever can write an agent type could write the one that judges his work
 _GLOB = re.compile(r"[*?\[]")
+_BRACKET = re.compile(r"\[([!^]?)((?:\w-\w|[\w.,])+)\]", re.ASCII)
 BELOW = r"(?:/.*)?\Z"  # how every path expression ends: what is below is covered, too
 _MOST_MATCHES = 256  # a glob with more is not followed: it asks
 MOST_VALUES = 10_000  # of one call that are looked through for paths
@@ -114,8 +115,17 @@ def stamp(path: str) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def expand(pattern: str, cwd: str) -> list[str] | None:
-    """The files that a shell's glob names now, resolved; None if they are too many to follow."""
+def _as_ours(pattern: str) -> str | None:
+    """A shell's glob in the words of ours; None if it has a bracket that a shell may read otherwise."""
+    ours = _BRACKET.sub(lambda found: f"[{'!' if found[1] else ''}{found[2]}]", pattern)
+    return None if "\\" in ours or "[" in _BRACKET.sub("", ours) else ours
+
+
+def expand(glob: str, cwd: str) -> list[str] | None:
+    """The files that a shell's glob names now, resolved; None if that cannot be told, or they are too many."""
+    pattern = _as_ours(glob)
+    if pattern is None:
+        return None
     if pattern.startswith("~/"):
         pattern = os.path.expanduser(pattern)  # noqa: PTH111 - as above
     if any(part[:1] == "." and part != ".." and fnmatchcase("..", part) for part in pattern.split("/")):
@@ -130,8 +140,10 @@ def expand(pattern: str, cwd: str) -> list[str] | None:
 
 def starts_like_option(pattern: str, cwd: str) -> bool:
     """Whether a shell's glob names a file now that a program would take for an option."""
-    first = pattern.partition("/")[0]
-    return pattern[:1] in "*?[-" and any(name.startswith("-") for name in globbing.iglob(first, root_dir=cwd))  # noqa: PTH207 - as above
+    first = _as_ours(pattern.partition("/")[0])
+    if first is None:
+        return True
+    return first[:1] in "*?[-" and any(name.startswith("-") for name in globbing.iglob(first, root_dir=cwd))  # noqa: PTH207 - as above
 
 
 @lru_cache(maxsize=8192)

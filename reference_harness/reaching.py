@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
+from reference_harness.errors import ToolFault
+
 _LONGEST = 200  # characters of what a foreign program says
 _CLOSED = "Connection closed"  # the SDK's word for a server that is gone
 
@@ -42,6 +44,8 @@ def reason(error: BaseException, origin: str) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     where = shown(origin)
+    if isinstance(error, ToolFault):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return f"there is no program {error.filename or where!r}: give its path, or put it on the PATH"
     if isinstance(error, PermissionError):

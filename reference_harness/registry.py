@@ -14,12 +14,14 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from reference_harness.records import Decided, Decision, Entry, ToolsRegistered
+from reference_harness.schemas import unusable
 from reference_harness.transcript import WIRE_NAME
 
 READ_ONLY, MUTATING, DESTRUCTIVE, UNKNOWN = "read_only", "mutating", "destructive", "unknown"
 CHANGED = "definition:the tool is not what it was when this session first had it"
 BUILTIN, PLUGIN, SKILL = "builtin", "plugin", "skill"
 META = "reference-harness/"  # what a listing says in `_meta` under our own keys: tags, paths, needs, on_request
+LARGEST = 64 * 1024  # bytes of what defines a tool
 _HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 
 HINTS: Mapping[str, Mapping[str, bool]] = {  # how a risk is said
@@ -100,13 +102,18 @@ def describe(raw: Mapping[str, Any], source: Source) -> ToolInfo:
         raise ValueError("its name does not fit the model's interface")
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
         raise ValueError("its input schema is not of type object")
+    if source.tier != BUILTIN and (wrong := unusable(schema)):
+        raise ValueError(f"its input schema cannot be used: {wrong}")
+    identity = msgspec.json.encode(_identity(raw, source), order="sorted")
+    if len(identity) > LARGEST:
+        raise ValueError(f"its definition has more than {LARGEST} bytes, and would stand in every request")
     annotations, meta = raw.get("annotations"), raw.get("_meta")
     own = meta if isinstance(meta, Mapping) else {}
     return ToolInfo(
         name=name, description=str(raw.get("description") or ""), schema=schema, source=source,
         risk=read_risk(annotations, trusted=source.trusted),
         idempotent=isinstance(annotations, Mapping) and annotations.get("idempotentHint") is True,
-        digest=digest_of(_identity(raw, source)),
+        digest=hashlib.sha256(identity).hexdigest(),
         paths=_names(own, "paths"), tags=_names(own, "tags"), needs=_names(own, "needs"),
         on_request=own.get(f"{META}on_request") is True,
     )  # fmt: skip

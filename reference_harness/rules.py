@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from reference_harness.paths import BELOW, fold, matcher
+from reference_harness.paths import BELOW, fold, is_inside, matcher
 from reference_harness.registry import ToolInfo
 from reference_harness.verdicts import Finding, Verdict
 
@@ -232,6 +232,13 @@ class Index:
             if here in ("/", ""):
                 return
             here = here.rpartition("/")[0] or "/"
+
+    def about_below(self, folder: str) -> Iterator[Rule]:
+        """Strict rules about paths that may lie below a resolved folder."""
+        folded = fold(folder)
+        for trunk, rules in self._folders.items():
+            if is_inside(trunk, folded) or is_inside(folded, trunk):
+                yield from (rule for rule in rules if rule.decision != "allow")
 
     def _covers(self, rule: Rule, path: str, folded: str) -> bool:
         exact = any(matcher(pattern, self._cwd).match(path) for pattern in rule.paths)

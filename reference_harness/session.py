@@ -14,7 +14,7 @@ import msgspec
 from reference_harness import blackbox, builtin, compaction, connections, ending, handlers, loop, verifiers, waits
 from reference_harness.agents import AgentType
 from reference_harness.budget import Budget, check_limits
-from reference_harness.children import Agents, Upward, follow, pool_for
+from reference_harness.children import Agents, Upward, pool_for
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.events import Client, Event, Happened, Silent, Stop
 from reference_harness.fingerprint import guarded
@@ -33,13 +33,10 @@ from reference_harness.records import (
     Config,
     Configured,
     Decided,
-    Decision,
-    GrantLost,
     Limits,
     PoolAssembled,
     Proceeded,
     Prompted,
-    RulesLoaded,
     SessionClosed,
 )  # fmt: skip
 from reference_harness.registry import Definitions, Registry, ToolInfo
@@ -231,63 +228,7 @@ class Session:
             else:
                 self.journal.note(Closed(view.call.id, "cancelled", never_began))
 
-    # -- what the operator sets ----------------------------------------------------------------------------------
-
-    def load_rules(self, rules: PolicyFile, grants: Grants, protected: tuple[str, ...]) -> None:
-        """Take the operator's policy and the saved grants, from here on as they are at each decision.
-
-        Raises UsageFault if they cannot be read, or if the mode is not one of the policy's.
-        """
-        rules.now().mode_for(self.settings.config.mode)
-        grants.all()
-        self.rules, self.grants, self.protected = rules, grants, protected
-        self._note_rules()
-
-    def inherit_rules(self, parent: Session) -> None:
-        """Take those of the session that started this one, as it has them."""
-        self.rules, self.grants, self.protected, above = parent.rules, parent.grants, parent.protected, parent.settings
-        policy = above.policy
-        self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, above.grants, above.broken))
-
-    def renew_rules(self) -> None:
-        """Look at policy, grants and the settings above as they are now; what changed is on record, and holds."""
-        follow(self)
-        before = self.settings.policy
-        if self._note_rules():
-            self.renewed += 1
-        if self.settings.policy is not before:
-            self.assemble_pool()
-            self.journal.note(*guarded(self))
-
-    def _note_rules(self) -> bool:
-        settings = self.settings
-        policy, held, broken = settings.policy, settings.grants, ""
-        try:
-            policy, held = self.rules.now(), self.grants.of(settings.cwd)
-        except UsageFault as fault:
-            broken = f"{fault}. Until it can be read, nothing runs that needs permission"
-        if (policy.digest, held, broken) == (settings.policy.digest, settings.grants, settings.broken):
-            return False
-        self.journal.note(RulesLoaded(policy.digest, policy.source, policy.text, held, broken))
-        return True
-
-    def ground(self, view: CallView) -> Ground:
-        """What a decision on this call stands on, now. What was revoked meanwhile no longer counts."""
-        self.renew_rules()
-        settings = self.settings
-        return Ground(
-            settings.config, settings.policy, settings.mode, settings.answers(view.call.tool), settings.cwd or "/",
-            self.doubtful(view), self.protected, settings.broken,
-        )  # fmt: skip
-
-    def keep(self, decision: Decision) -> None:
-        """Save an answer for always; it is on record before it is saved."""
-        self.journal.commit()
-        try:
-            self.grants.save(decision, self.settings.cwd, self.id)
-        except (OSError, UsageFault) as error:
-            self.journal.note(GrantLost(decision.call, str(error)))
-        self.renew_rules()
+    # -- settings ----------------------------------------------------------------------------------------------
 
     def configure(self, given: Any) -> None:
         """Change settings; keys that are not given stay."""

@@ -1,19 +1,9 @@
-"""Running one tool: arguments against the schema before, time and size limits around it, text after it."""
+"""What a tool answers, and the limits of time and size around it."""
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import msgspec
-
-from reference_harness.registry import ToolInfo
-
-if TYPE_CHECKING:
-    import jsonschema_rs
 
 MAX_RESULT = 100_000  # characters of a result that the model gets
 DEFAULT_TIME_LIMIT = 600.0
@@ -35,27 +25,6 @@ def time_limit() -> float:
         return float(os.environ.get("HARNESS_TOOL_TIMEOUT", DEFAULT_TIME_LIMIT))
     except ValueError:
         return DEFAULT_TIME_LIMIT
-
-
-def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
-    """Why the arguments do not fit the tool's schema; empty if they do. A schema that is none fits nothing."""
-    try:
-        validator = _validator(msgspec.json.encode(tool.schema))
-        problems = sorted(validator.iter_errors(dict(arguments)), key=lambda error: list(map(str, error.instance_path)))
-    except Exception as broken:  # noqa: BLE001 - schemas are foreign: whatever they cause, nothing runs
-        return f"its input schema is not usable ({type(broken).__name__})"
-    return "; ".join(f"{_path(error.instance_path)}: {error.message[:200]}" for error in problems[:3])
-
-
-def _path(keys: Sequence[str | int]) -> str:
-    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
-
-
-@functools.lru_cache(maxsize=4096)
-def _validator(schema: bytes) -> jsonschema_rs.Validator:
-    import jsonschema_rs  # at the first call, not at start
-
-    return jsonschema_rs.validator_for(msgspec.json.decode(schema), offline=True)
 
 
 def bounded(text: str) -> str:

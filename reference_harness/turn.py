@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reference_harness import clock, compaction, connections, handlers, sandbox, verifiers, waits
+from reference_harness import clock, compaction, connections, handlers, rulebook, sandbox, verifiers, waits
 from reference_harness.budget import PER_TURN
 from reference_harness.calls import settle_calls
 from reference_harness.errors import LimitHit, ModelFault, StoreFault
@@ -44,8 +44,9 @@ from reference_harness.records import (
     Usage,
 )  # fmt: skip
 from reference_harness.registry import READ_ONLY, ToolInfo
+from reference_harness.schemas import misfit
 from reference_harness.shown import OVERTAKEN, Shown
-from reference_harness.tools import misfit, time_limit
+from reference_harness.tools import time_limit
 from reference_harness.usage import sane_count, settle_lost, settle_usage
 from reference_harness.words import (
     CANCELLED,
@@ -90,7 +91,7 @@ class Turn:
         for view in self.session.workflow.open_calls():
             if view.state == "waiting":
                 continue
-            self.session.renew_rules()
+            rulebook.renew(self.session)
             if reason := self._cannot_run(view):
                 self._close(view, *reason)
             elif left < 1:
@@ -109,7 +110,7 @@ class Turn:
         tool = self.session.pool.get(call.tool)
         if tool is None:
             return self._not_offered(call)
-        if problem := misfit(tool, call.arguments):
+        if problem := misfit(tool.schema, call.arguments):
             return "failed", f"not run: the arguments do not fit: {problem}"
         return None
 
@@ -153,7 +154,7 @@ class Turn:
             )  # fmt: skip
             answer = await self._ask(question)
             if answer.verdict == "allow":
-                changed = still_holds(call, ruling, judge(tool, call, session.ground(view)))
+                changed = still_holds(call, ruling, judge(tool, call, rulebook.ground(session, view)))
                 if not changed and written(tool, ruling) != before:
                     changed = OVERTAKEN.because
                 self._shown.keep(call.id, before)
@@ -166,7 +167,7 @@ class Turn:
         else:
             self._refuse(view, decision)
         if decision.scope == "always":
-            session.keep(decision)
+            rulebook.keep(session, decision)
         return decision.verdict == "allow"
 
     def _refuse(self, view: CallView, decision: Decision) -> None:
@@ -175,7 +176,7 @@ class Turn:
 
     def _ruling(self, view: CallView, tool: ToolInfo) -> Ruling:
         """What the rules say; a changed tool, and equal calls in a row, are asked about, however they are allowed."""
-        ruling = judge(tool, view.call, self.session.ground(view))
+        ruling = judge(tool, view.call, rulebook.ground(self.session, view))
         return doubted(ruling, changed=self.session.is_changed(tool), row=self._too_often(view))
 
     async def _ask(self, question: Question) -> Answer:
@@ -219,14 +220,14 @@ class Turn:
     def _revoked(self, view: CallView) -> bool:
         """Whether rules that changed after the decision deny the call: then it is closed, and does not start."""
         session, call = self.session, view.call
-        session.renew_rules()
+        rulebook.renew(session)
         if self._rules() == self._decided_under:
             return False
         tool = session.pool.get(call.tool)
         if tool is None:
             self._close(view, *self._not_offered(call))
             return True
-        ruling = judge(tool, call, session.ground(view))
+        ruling = judge(tool, call, rulebook.ground(session, view))
         if ruling.verdict is Verdict.DENY:
             self._refuse(view, automatic(call, ruling, session.agent))
         return ruling.verdict is Verdict.DENY

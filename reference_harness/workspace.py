@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reference_harness.errors import ToolFault
-from reference_harness.paths import is_inside, resolve, touches
+from reference_harness.paths import is_inside, matcher, resolve, touches
+from reference_harness.policy import is_about
 
 if TYPE_CHECKING:
     from reference_harness.session import Session
@@ -24,18 +25,24 @@ def _nothing(_tool: str, _argument: str) -> None:
     return None
 
 
+def _all_open(_tool: str) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """What a tool may know of its session.
 
     `folder`: the workspace, absolute. `protected`: resolved folders and files of the harness itself. `last`: the
     value of an argument in the last call of a tool that had it and succeeded in this session, over all its lives.
+    `closed`: expressions of the resolved paths that rules forbid a tool, or ask for, to be left out of a search.
     """
 
     folder: str
     protected: Sequence[str] = ()
     wanted: Callable[[], str] = str
     last: Callable[[str, str], Any] = _nothing
+    closed: Callable[[str], Sequence[str]] = _all_open
 
     @property
     def sandbox(self) -> str:
@@ -65,7 +72,17 @@ class Workspace:
 
 def of(session: Session, folder: str) -> Workspace:
     """What programs and file tools of the session may know of it, in this folder."""
-    return Workspace(folder, session.protected, lambda: session.settings.policy.sandbox, session.workflow.last)
+    return Workspace(
+        folder, session.protected, lambda: session.settings.policy.sandbox, session.workflow.last,
+        lambda tool: _closed(session, tool),
+    )  # fmt: skip
+
+
+def _closed(session: Session, name: str) -> list[str]:
+    tool, settings = session.registry.get(name), session.settings
+    strict = [rule for rule in settings.policy.rules if rule.paths and rule.decision != "allow"]
+    about = [rule for rule in strict if tool is not None and is_about(rule, tool)]
+    return [matcher(pattern, settings.cwd).pattern for rule in about for pattern in rule.paths]
 
 
 def open_file(path: Path, shown: str) -> BinaryIO:

@@ -17,6 +17,7 @@ from typing import Any
 
 from reference_harness.budget import check_limits
 from reference_harness.errors import UsageFault
+from reference_harness.paths import AGENTS, config_file
 from reference_harness.pool import matches
 from reference_harness.records import Limits
 from reference_harness.registry import DESTRUCTIVE, MUTATING, READ_ONLY, UNKNOWN, ToolInfo
@@ -74,12 +75,8 @@ class AgentType:
 
 
 def user_folder() -> Path:
-    """`agents` beside the policy: in HARNESS_CONFIG (the folder, or the policy file in it) or the user's own."""
-    if given := os.environ.get("HARNESS_CONFIG"):
-        path = Path(given)
-        return (path.parent if path.suffix == ".toml" else path) / "agents"
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "reference-harness" / "agents"
+    """`agents` beside the policy, where no tool can write."""
+    return config_file().with_name(AGENTS)
 
 
 def load(*folders: Path) -> Mapping[str, AgentType]:

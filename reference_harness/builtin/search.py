@@ -35,7 +35,7 @@ async def grep(arguments: Mapping[str, Any], workspace: Workspace) -> ToolAnswer
     job = {
         "what": "grep", "pattern": arguments["pattern"], "files": arguments.get("files", ""),
         "ignore_case": arguments.get("ignore_case", False), "around": arguments.get("around", 0),
-        "only_names": arguments.get("only_names", False),
+        "only_names": arguments.get("only_names", False), "closed": workspace.closed("grep"),
     }  # fmt: skip
     return await _search(arguments, workspace, job)
 

@@ -106,8 +106,12 @@ def grep(job: dict[str, Any], passed: set[str]) -> Iterator[str]:
     flags = re.MULTILINE | (re.IGNORECASE if job["ignore_case"] else 0)
     pattern = re.compile(job["pattern"], flags)
     files = as_expression(job["files"]) if job["files"] else None
+    closed = [re.compile(expression, re.DOTALL | re.IGNORECASE) for expression in job["closed"]]
     for path, below in walk(job, passed):
         if files and not files.match(below):
+            continue
+        if any(expression.match(path) for expression in closed):
+            passed.add(f"{below} (closed by a rule)")
             continue
         if _size(path) > LARGEST:
             passed.add(f"{below} (larger than {LARGEST} bytes)")

@@ -104,6 +104,8 @@ def _resolved(word: Word, folders: list[str]) -> list[str] | None:
         if matched is None:
             return None
         found += matched
+        if text.startswith("file:"):  # to most programs no address, but a name
+            found.append(resolve("./" + text, folder))
     return list(dict.fromkeys(found))
 
 
@@ -190,16 +192,24 @@ class _Part:
         if known.follows and (folder := next(filter(os.path.isdir, named), "")):
             self._other(f"follows the links in the folder {folder}", ruled)
             return
-        for path in named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]:  # the first is resolved
+        roots = named or [self.folders[0], *map(os.path.realpath, self.folders[1:])]  # the first is resolved
+        for path in roots:
             self.out.places.append(path)
             if path not in HARMLESS:
                 self.out.add(*judge_place(path, self.book, writes=False))
+        if known.deep or known.deep_by & options.seen:
+            self._through([self.book.workspace] if known.repository else roots)
+
+    def _through(self, roots: Sequence[str]) -> None:
+        """It shows what is below these folders: rules about that cannot be kept otherwise than by asking."""
+        for folder in filter(os.path.isdir, roots):
+            self.out.add(*self.book.about_below(folder))
 
     def _becomes_option(self, known: Known) -> str:
         """A glob that matches a file with a name like an option gives the program that option."""
         for word in () if known.anything else self.command.words[1:]:
             if word.glob and any(starts_like_option(word.text or "", folder) for folder in self.folders):
-                return f"{word.raw[:40]} matches a file that it would take for an option"
+                return f"{word.raw[:40]} may match a file that it would take for an option"
         return ""
 
     def _shadow(self) -> str:

@@ -36,6 +36,7 @@ _SIGNS_OF_TEST = frozenset({"=", "==", "!=", "!", "-a", "-o", "]"})
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
+_NUMBERS_ALONE = re.compile(r"\$\(\([0-9\s+*/%()<>=!&|^~?:-]*\)\)")
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
 # What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
 _LIVE = re.compile(r"`|\$[({\[]")
@@ -220,8 +221,8 @@ class _Walk:
             self.reading.doubt("an expansion that may do more than insert a value")
 
     def _arithmetic_expansion(self, node: Node) -> None:
-        if list(_below(node, "variable_name", "word", "simple_expansion", "expansion", "subscript")):
-            self.reading.doubt("a calculation with variables")
+        if not _NUMBERS_ALONE.fullmatch(self._text(node)):  # quotes quote nothing in it
+            self.reading.doubt("a calculation with more than numbers", opaque=True)
 
     def _array(self, _node: Node) -> None:
         self.reading.doubt("an array")

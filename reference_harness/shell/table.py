@@ -38,6 +38,8 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     needs: frozenset[str] = frozenset()
     repository: bool = False
     follows: bool = False
+    deep: bool = False
+    deep_by: frozenset[str] = frozenset()
     anything: bool = False
     skip: int = 0
     settings: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sabotage import nothing, off, put
 
-from reference_harness import agents, calls, children, connections, handlers, turn
+from reference_harness import agents, calls, children, connections, handlers, rulebook, turn
 from reference_harness.events import Stop
 from reference_harness.harness import Harness
 from reference_harness.permissions import Answer
@@ -91,13 +91,13 @@ def a_child_does_not_hear_of_a_cancel(patch: pytest.MonkeyPatch) -> None:
 
 @off("words grant nothing")
 def the_workspace_has_a_policy(patch: pytest.MonkeyPatch) -> None:
-    real = Session.load_rules
+    real = rulebook.take
 
-    def load(self: Any, rules: Any, *more: Any) -> None:
-        planted = Path(self.settings.cwd) / "harness.toml"
-        real(self, PolicyFile(planted) if planted.exists() else rules, *more)
+    def take(session: Any, rules: Any, *more: Any) -> None:
+        planted = Path(session.settings.cwd) / "harness.toml"
+        real(session, PolicyFile(planted) if planted.exists() else rules, *more)
 
-    patch.setattr(Session, "load_rules", load)
+    patch.setattr(rulebook, "take", take)
 
 
 # -- from an agent to the one above it, and beside it ------------------------------------------------------------------

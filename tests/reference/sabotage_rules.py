@@ -22,6 +22,7 @@ from reference_harness import (
     policy,
     pool,
     registry,
+    rulebook,
     sandbox,
     session,
     settings,
@@ -116,7 +117,7 @@ def arguments_change_after_the_approval(patch: pytest.MonkeyPatch) -> None:
 
 CHANGES, STRICTEST = "a policy that changes, breaks or is gone", "deny is stronger than ask"
 UNREAD = "a policy that cannot be read"
-put("a_policy_is_read_once", CHANGES, Session, "renew_rules", nothing)
+put("a_policy_is_read_once", CHANGES, rulebook, "renew", nothing)
 put("what_was_approved_is_not_looked_at_again", CHANGES, Turn, "_revoked", no)
 put("plan_changes_things", "the mode plan changes nothing", permissions, "refuses", no)
 put(
@@ -166,16 +167,16 @@ def grants_that_cannot_be_read_are_none(patch: pytest.MonkeyPatch) -> None:
 
 @off(CHANGES)
 def a_policy_that_breaks_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
-    real = Session._note_rules
+    real = rulebook.note
 
-    def note(self: Any) -> bool:
+    def note(session: Any) -> bool:
         try:
-            self.rules.now()
+            session.rules.now()
         except Exception:  # noqa: BLE001 - whatever it is
             return False
-        return real(self)
+        return real(session)
 
-    patch.setattr(Session, "_note_rules", note)
+    patch.setattr(rulebook, "note", note)
 
 
 @off(STRICTEST)

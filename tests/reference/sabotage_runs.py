@@ -145,7 +145,7 @@ def a_child_has_no_policy(patch: pytest.MonkeyPatch) -> None:
         def now(self) -> Any:
             return policy.EMPTY
 
-    patch.setattr(Session, "inherit_rules", lambda self, _: setattr(self, "rules", Nothing()))
+    patch.setattr(children, "inherit_rules", lambda child, _: setattr(child, "rules", Nothing()))
 
 
 @off("an agent type that only reads")

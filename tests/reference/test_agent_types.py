@@ -6,6 +6,7 @@ import pytest
 from inside import Watcher, harness
 
 from reference_harness import UsageFault, agents
+from reference_harness.paths import protected
 from reference_harness.records import Limits
 from reference_harness.registry import Registry, Source
 
@@ -63,6 +64,17 @@ def test_a_type_that_takes_the_place_of_ours_says_so_and_names_that_no_tool_has_
     assert rows["explore"] == (str(folder / "explore.md"), True)
     assert rows["deploy"] == (str(folder / "deploy.md"), False) and rows["plan"] == ("", False)
     assert agents.find("explore").unmatched([LOOK, WIPE]) == ("raed", "x*")
+
+
+@pytest.mark.parametrize("name", ["config", "config.toml"])
+def test_types_are_read_where_no_tool_can_write(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "harness.toml").touch()
+    for given in (folder, folder / "harness.toml"):
+        monkeypatch.setenv("HARNESS_CONFIG", str(given))
+        assert agents.user_folder() == folder / "agents"
+        assert str(agents.user_folder()) in protected()
 
 
 def test_a_changed_file_is_read_again(folder):

@@ -16,8 +16,8 @@ from reference_harness.functions import Functions
 from reference_harness.lazy import LocalTools, Tool
 from reference_harness.records import Closed, Decided, Finished, PoolAssembled
 from reference_harness.registry import CHANGED, Registry, Source, describe
+from reference_harness.schemas import misfit
 from reference_harness.scripted import ScriptedModel
-from reference_harness.tools import misfit
 from reference_harness.workspace import Workspace
 
 SCHEMA = {"type": "object"}
@@ -98,7 +98,7 @@ def test_every_built_in_tool_says_all_there_is_to_say_and_its_schema_is_one():
         assert (tool.tags, tool.needs, tool.on_request) == (given.tags, given.needs, given.on_request)
         assert tool.source.tier == "builtin" and tool.description and tool.schema["additionalProperties"] is False
         assert set(tool.paths) <= set(tool.schema["properties"])
-        assert misfit(tool, {"no_such": 1})
+        assert misfit(tool.schema, {"no_such": 1})
     assert {name for name, tool in tools.items() if tool.risk == "read_only"} == {
         "read",
         "list",
@@ -106,7 +106,8 @@ def test_every_built_in_tool_says_all_there_is_to_say_and_its_schema_is_one():
         "grep",
         "todo",
     }
-    assert not misfit(tools["read"], {"path": "a", "offset": 3}) and misfit(tools["read"], {"path": "a", "offset": 0})
+    reading = tools["read"].schema
+    assert not misfit(reading, {"path": "a", "offset": 3}) and misfit(reading, {"path": "a", "offset": 0})
 
 
 def test_the_filters():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
@@ -12,7 +11,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging import CONFIG, Bench
+from judging import Bench
 from shell_table import rows
 
 from reference_harness.permissions import Ground, Verdict
@@ -176,125 +175,6 @@ def test_a_hostile_line_is_judged_in_time(bench, text):
     assert time.process_time() - began < 5
 
 
-def test_a_repository_that_names_programs_to_run_makes_git_ask(bench, tmp_path):
-    hostile = Bench(tmp_path)
-    config = hostile.workspace / ".git" / "config"
-    for setting in ("[core]\n\tfsmonitor = ./x", "[diff]\n\texternal = x", "[include]\n\tpath = y", '[filter "a"]\n\tclean = x',
-                    "[core] fsmonitor = x", "[alias]\n\tstatus = !x", "[core]\n\tpager = x",
-                    "[user][core] fsmonitor = x", "[user]\n\tname = x [\n[core]fsmonitor=x", "[user]\n[core/x] a = b",
-                    "[core]\n\teol = lf # \x0c[user]\n\tfsmonitor = x", "[core]\n\teol = lf # \r[user]\n\tfsmonitor = x",
-                    "[core]\n\teol = lf # \u2028[user]\n\tfsmonitor = x", "[core]\n\thooksPath = x"):  # fmt: skip
-        config.write_text(setting)
-        assert verdict(hostile, "git status") is Verdict.ASK, setting
-    config.unlink()
-    (hostile.workspace / ".git").rmdir()
-    assert verdict(hostile, "git status") is Verdict.ALLOW
-    (hostile.workspace / "sub" / "HEAD").touch()
-    for name in ("objects", "refs", "commondir"):
-        (hostile.workspace / "sub" / name).touch()
-        assert verdict(hostile, "cd sub && git status") is Verdict.ASK, name
-        (hostile.workspace / "sub" / name).unlink()
-
-
-REMOTE = '[remote "origin"]\n\turl = https://x\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
-
-
-def test_what_a_repository_brings_with_it_makes_git_ask(tmp_path):
-    """A hook that reading runs, a submodule's own settings, and what a partial clone fetches as it is read."""
-    hostile = Bench(tmp_path)
-    folder = hostile.workspace / ".git"
-    (folder / "config").write_text(CONFIG + REMOTE)
-    assert verdict(hostile, "git status") is Verdict.ALLOW
-    for setting in (
-        "\tuploadpack = x",
-        "\tpromisor = true",
-        "\tvcs = x",
-        "\tproxy = x",
-        "[extensions]\n\tpartialclone = x",
-    ):
-        (folder / "config").write_text(CONFIG + REMOTE + setting)
-        assert verdict(hostile, "git log -p") is Verdict.ASK, setting
-    (folder / "config").write_text(CONFIG + REMOTE)
-    for name, content in (("hooks/post-index-change", b"x"), ("index", b"DIRC\0\0\xe0\0"), ("sharedindex.1", b"x")):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
-        assert verdict(hostile, "git status") is Verdict.ASK, name
-        (folder / name).unlink()
-    (folder / "hooks" / "post-commit").touch()
-    (folder / "index").write_bytes(b"DIRC\0\0\x81\xa4")
-    assert verdict(hostile, "git status") is Verdict.ALLOW
-
-
-GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.fsmonitor=false")
-ATTACKS = {
-    "header": "printf '[user][core]fsmonitor=touch ../pwned; false\n' >> .git/config",
-    "line": "printf '[core]\n\teol = lf # \r[user]\n\tfsmonitor = \"touch ../pwned; false\"\n' >> .git/config",
-    "bare": "mv .git evil; git config -f evil/config core.bare true; git config -f evil/config diff.x.textconv 'touch ../pwned; cat'; "
-    "echo '* diff=x' > evil/info/attributes; cp evil/HEAD HEAD; echo evil > commondir",
-    "hook": "printf '#!/bin/sh\ntouch ../pwned\n' > .git/hooks/post-index-change; chmod +x .git/hooks/*-change; touch -d 1999-01-01 a",
-    "submodule": "git init -q s; cd s; touch a; git add a; {git} commit -qm s; cd ..; git add s 2>&1; {git} commit -qm m; "
-    "cd s; git config core.fsmonitor 'touch ../../pwned; false'",
-    "commondir": "cp -r .git evil; git config -f evil/config core.fsmonitor 'touch ../pwned; false'; echo ../evil > .git/commondir",
-    "promisor": "rm -rf .git/objects/78; git config core.repositoryformatversion 1; git config remote.o.url .; "
-    "git config remote.o.promisor true; git config remote.o.uploadpack 'touch ../pwned; false'",
-}  # fmt: skip
-
-
-@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_a_real_git_runs_something_by_reading_and_so_it_asks(attack, tmp_path):
-    """Each of these runs a program when git only reads."""
-    here = Bench(tmp_path)
-    shutil.rmtree(here.workspace / ".git")
-
-    def sh(text: str) -> None:
-        subprocess.run(["bash", "-c", text.replace("{git}", " ".join(GIT))], cwd=here.workspace, capture_output=True,
-                       check=False, timeout=20, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})  # fmt: skip
-
-    sh("rm -rf out state state-parent sub; git init -q .; echo a > a; git add a; {git} commit -qm a")
-    assert verdict(here, "git status; git show HEAD") is Verdict.ALLOW
-    sh(ATTACKS[attack])
-    assert verdict(here, "git status; git show HEAD") is Verdict.ASK
-    sh("git status; git show HEAD")
-    if not (here.workspace.parent / "pwned").exists():
-        pytest.skip("this git does not run it")
-
-
-def test_git_reads_no_repository_outside_the_workspace_unasked(tmp_path):
-    """One above the workspace, one that `.git` stands for, and objects or links that lead to another."""
-    here, other = Bench(tmp_path / "a"), Bench(tmp_path / "b")
-    inner = here.under()
-    (here.workspace / "sub" / "deep").mkdir()
-    assert here.shell("cd sub && git log -p", inner).verdict is Verdict.ALLOW
-    below = Ground(policy=inner.policy, cwd=str(here.workspace / "sub"), protected=inner.protected)
-    for line in ("git log -p", "git show HEAD:secret", "cd deep && git status"):
-        ruling = here.shell(line, below)
-        assert ruling.verdict is Verdict.ASK, line
-        assert "outside the workspace" in ruling.rule
-
-    mark = here.workspace / "sub" / ".git"
-    mark.write_text(f"gitdir: {other.workspace}/.git")
-    assert here.shell("git log -p", below).verdict is Verdict.ASK
-    tree = other.workspace / ".git" / "worktrees" / "sub"
-    tree.mkdir(parents=True)
-    (tree / "commondir").write_text("../..")
-    mark.write_text(f"gitdir: {tree}")
-    for back, wanted in ((str(mark), Verdict.ALLOW), ("/elsewhere/.git", Verdict.ASK)):  # the repository must know it
-        (tree / "gitdir").write_text(back)
-        assert here.shell("git log -p", below).verdict is wanted, back
-
-    folder = here.workspace / ".git"
-    (folder / "objects" / "info").mkdir(parents=True)
-    for name in ("objects/info/alternates", "objects/pack", "refs", "commondir"):
-        (folder / name).symlink_to(other.workspace)
-        assert verdict(here, "git log -p") is Verdict.ASK, name
-        (folder / name).unlink()
-    assert verdict(here, "git log -p") is Verdict.ALLOW
-    shutil.rmtree(folder)
-    folder.symlink_to(other.workspace / ".git")
-    assert verdict(here, "git log -p") is Verdict.ASK
-
-
 def test_a_comparison_of_folders_asks_for_it_follows_their_links(bench):
     for line, wanted in (
         ("diff sub .", "ASK"), ("diff a.txt sub", "ASK"), ("diff a.txt a.txt", "ALLOW"), ("diff -u a.txt sub/b", "ALLOW"),
@@ -351,15 +231,47 @@ def test_a_glob_that_could_give_an_option_asks(tmp_path):
         assert verdict(here, line.replace("*", "[a-z]*.txt")) is Verdict.ALLOW
     (here.workspace / "--output=a.txt").touch()
     (here.workspace / "sub" / "-delete").touch()
-    for line in ("sort *", "sort -- *", "git diff ?-output*", "cd sub && find *", "cd sub && find [-]*", "ls -d -*"):
+    for line in (
+        "sort [^a]*",
+        "sort [[:punct:]]*",
+        "sort *",
+        "sort -- *",
+        "git diff ?-output*",
+        "cd sub && find *",
+        "cd sub && find [-]*",
+        "ls -d -*",
+    ):
         assert verdict(here, line) is not Verdict.ALLOW, line
     for line in ("sort sub/*", "cat a*.txt", "cat ./a*"):
         assert verdict(here, line) is Verdict.ALLOW, line
 
 
+def test_what_goes_through_a_folder_asks_where_a_rule_is_about_what_lies_in_it(bench):
+    def under(decision: str, *paths: str, **more: str) -> Ground:
+        return bench.under(Rule(decision=decision, paths=paths), **more)
+
+    through = ("grep -r x", "grep -rn x .", "grep -d recurse x .", "rg x", "git show HEAD:secrets/key", "git diff", "git log -p",
+               "git log -U3", "git grep x", "git cat-file -p HEAD:secrets/key", "cd sub && rg x .")  # fmt: skip
+    beside = ("grep x a.txt", "rg x a.txt", "ls", "find .", "git status", "git log --oneline", "cat a.txt")
+    for decision, path, mode in (
+        ("deny", "secrets/**", "ask"), ("ask", "secrets", "auto"), ("deny", "**/*.pem", "bypass"), ("deny", "Secrets/k*", "plan"),
+    ):  # fmt: skip
+        ground = under(decision, path, mode=mode)
+        for line in through[: -1 if path != "**/*.pem" else None]:
+            assert bench.shell(line, ground).verdict is Verdict.ASK, (line, path)
+        for line in beside:
+            assert bench.shell(line, ground).verdict is Verdict.ALLOW, (line, path)
+    for line in (*through, *beside):
+        assert bench.shell(line, under("allow", "secrets/**")).verdict is Verdict.ALLOW, line
+    for line in ("rg x sub", "grep -r x sub"):
+        assert bench.shell(line, under("deny", "secrets/**")).verdict is Verdict.ALLOW, line
+
+
 def test_a_glob_is_judged_by_what_it_matches(bench, tmp_path):
     here = Bench(tmp_path)
     (here.workspace / "sub" / "link").symlink_to("/etc")
+    (here.workspace / "file:").symlink_to("/etc")
+    assert verdict(here, "cat file://hostname") is Verdict.ASK
     assert verdict(here, "cat sub/*") is Verdict.ASK
     assert verdict(here, "cat *.txt") is Verdict.ALLOW
 
