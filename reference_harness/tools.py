@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_harness.paths import is_name
 from reference_harness.registry import ToolInfo
 
 if TYPE_CHECKING:
@@ -44,7 +45,16 @@ def misfit(tool: ToolInfo, arguments: Mapping[str, Any]) -> str:
         problems = sorted(validator.iter_errors(dict(arguments)), key=lambda error: list(map(str, error.instance_path)))
     except Exception as broken:  # noqa: BLE001 - schemas are foreign: whatever they cause, nothing runs
         return f"its input schema is not usable ({type(broken).__name__})"
-    return "; ".join(f"{_path(error.instance_path)}: {error.message[:200]}" for error in problems[:3])
+    found = [f"{_path(error.instance_path)}: {error.message[:200]}" for error in problems[:3]]
+    return "; ".join(found or _no_names(tool, arguments))
+
+
+def _no_names(tool: ToolInfo, arguments: Mapping[str, Any]) -> list[str]:
+    """What is said to be a file and can be none: it cannot be judged, and another program may cut it short."""
+    given = ((name, arguments.get(name)) for name in tool.paths)
+    each = ((name, one) for name, value in given for one in (value if isinstance(value, list) else [value]))
+    wrong = (name for name, one in each if isinstance(one, str) and not is_name(one))
+    return [f"$.{name}: no file can have such a name" for name in wrong]
 
 
 def _path(keys: Sequence[str | int]) -> str:
