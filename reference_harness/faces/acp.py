@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
+from reference_harness.faces.acp_wire import Wire, log_briefly
 from reference_harness.faces.stdio import streams
 from reference_harness.fingerprint import looser_since
 from reference_harness.harness import Harness
@@ -290,7 +290,7 @@ def _prompt_text(block: Any) -> str:
 async def _serve() -> None:
     reader, writer = await streams()
     agent = HarnessAgent(Harness())
-    connection = AgentSideConnection(agent, writer, reader, listening=False)  # type: ignore[arg-type]
+    connection = AgentSideConnection(agent, Wire(reader, writer), listening=False)  # type: ignore[arg-type]
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -310,18 +310,13 @@ async def _serve() -> None:
 
 def serve() -> None:
     """Speak ACP on stdin and stdout until EOF, SIGTERM or SIGINT."""
-    quiet()
+    log_briefly()
     asyncio.run(_serve())
-
-
-def quiet() -> None:
-    """Log errors alone, to stderr; once in a process."""
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR)
 
 
 def preload(setup: dict[str, Any]) -> None:
     """Prepare a process for forking lives that call `serve`: see `warm`."""
     from reference_harness.faces.warm import preload as warm  # only a forking host needs it
 
-    quiet()
+    log_briefly()
     warm(setup)

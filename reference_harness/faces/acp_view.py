@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +10,7 @@ from acp import schema
 
 from reference_harness.events import UNCONFINED, Event, Happened, Piece, Question
 from reference_harness.permissions import Answer
+from reference_harness.printable import visible
 from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
 from reference_harness.work_records import Waiting
 from reference_harness.workflow import CallView
@@ -39,11 +39,6 @@ OPTIONS = {
 }
 WAITS = "This call waits for what comes from outside under {token}. A new prompt, or a cancel, goes on without it."
 _OF_A_PART = ("exactly = ", "paths = ")  # rules about less than the tool
-
-
-def visible(text: str) -> str:
-    """Text for a person's eyes: control, bidi, zero-width and tag characters are written out."""
-    return "".join(c if c == " " or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def title(call: Call) -> str:
