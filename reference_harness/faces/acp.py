@@ -118,7 +118,7 @@ class HarnessAgent:
             _check_workspace(cwd)
             session = await self.harness.new_session(cwd, _servers(mcp_servers), _config(conformance))
         self._attach(session)
-        return schema.NewSessionResponse(session_id=session.id, field_meta=_failures(session))
+        return schema.NewSessionResponse(session_id=session.id, modes=_modes(session), field_meta=_failures(session))
 
     async def load_session(
         self, cwd: str, session_id: str, mcp_servers: list[Any] | None = None, conformance: Any = None, **_more: Any
@@ -142,7 +142,13 @@ class HarnessAgent:
         meta["conformance"]["unfinished"] = [view.unfinished(call) for call in open_calls]
         if loosened:
             meta["conformance"]["loosened"] = loosened
-        return schema.LoadSessionResponse(field_meta=meta)
+        return schema.LoadSessionResponse(modes=_modes(session), field_meta=meta)
+
+    async def set_session_mode(self, mode_id: str, session_id: str, **_more: Any) -> schema.SetSessionModeResponse:
+        """What happens from now on to calls that no rule covers; only a mode that the operator allows."""
+        with _told():
+            self.harness.session(session_id).configure({"mode": mode_id})
+        return schema.SetSessionModeResponse()
 
     async def prompt(self, prompt: list[Any], session_id: str, **_more: Any) -> schema.PromptResponse:
         """Take a prompt; the response is the turn's one terminal message."""
@@ -246,6 +252,10 @@ _REASONS = {"waiting": "end_turn", "unverified": "refusal"}
 
 def _meta(stop: Stop) -> dict[str, Any] | None:
     return {"conformance": dict(meta)} if (meta := stop.meta()) else None
+
+
+def _modes(session: Session) -> schema.SessionModeState:
+    return view.modes(session.settings.mode, session.settings.policy.modes)
 
 
 def _failures(session: Session) -> dict[str, Any] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from acp import schema
 
 from reference_harness.events import UNCONFINED, Event, Happened, Piece, Question
+from reference_harness.modes import MEANING
 from reference_harness.permissions import Answer
 from reference_harness.printable import visible
 from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
@@ -44,6 +45,14 @@ _OF_A_PART = ("exactly = ", "paths = ")  # rules about less than the tool
 def title(call: Call) -> str:
     """Tool and arguments, in short."""
     return visible(f"{call.tool} {msgspec.json.encode(call.arguments).decode()}")[:200]
+
+
+def modes(now: str, allowed: Sequence[str]) -> schema.SessionModeState:
+    """The mode in force, and those that the operator lets a client choose."""
+    found = [
+        schema.SessionMode(id=name, name=name, description=MEANING[name]) for name in dict.fromkeys((*allowed, now))
+    ]
+    return schema.SessionModeState(current_mode_id=now, available_modes=found)
 
 
 def updates(event: Event) -> Iterator[Any]:
