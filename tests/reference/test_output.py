@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+from screen import Screen
 from scripted import call, reply, text
 from test_faces import HERE, harness
 
@@ -62,3 +64,14 @@ def test_every_command_with_json_prints_one_object_a_line(tmp_path, scripted):
         assert ran.returncode == 0, name
         assert all(isinstance(row, dict) for row in rows)
         assert rows or name == "grants", "nothing was saved for always"
+
+
+def test_a_list_of_sessions_has_room_for_what_each_is_about(tmp_path, scripted):
+    model = scripted(reply(text("Hello.")))
+    harness(tmp_path, model, "run", "repair the roof")
+    with closing(Screen(tmp_path, model.url, "sessions", editor=False, size=(24, 80))) as screen:
+        screen.see("PROMPT\n")
+        screen.see("repair the roof")
+        assert screen.end() == 0
+    shown = screen.before.split()[0]
+    assert harness(tmp_path, model, "show", shown).stdout.startswith("> repair the roof")
