@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reference_harness.errors import UsageFault, near
+from reference_harness.errors import UsageFault
 from reference_harness.records import Call, Configured, Decided, Decision, Entry, Opened, Replied
 from reference_harness.stores import Store, check_id
 
@@ -47,7 +47,7 @@ def _wanted(asked: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageFault(f"the audit trail has no filter {sorted(unknown)}: known are {sorted(KEYS)}")
     for name in WORDS.keys() & asked.keys():
         if asked[name] not in WORDS[name]:
-            raise UsageFault(f"no {name} is {str(asked[name])[:64]!r}: {near(str(asked[name]), WORDS[name])}")
+            raise UsageFault(f"no {name} is {str(asked[name])[:64]!r}: known are {', '.join(WORDS[name])}")
     wanted = {name: asked[name] for name in _FILTERS if name in asked}
     if "decision" in asked:
         wanted["verdict"] = asked["decision"]

@@ -1,5 +1,6 @@
-"""The modes: what happens to a call that no rule of the operator covers. Only the operator sets one.
+"""The modes: what happens to a call that no rule of the operator covers.
 
+Only a person sets one: the operator, an option, or the client of an ACP session, among those that the operator allows.
 From strict to loose: `plan` changes nothing, `ask` asks, `auto` lets mild changes inside the workspace through and
 still asks to read outside of it, `bypass` asks for nothing that no rule asks for. A deny, a rule that asks, and doubt
 hold in every mode.
@@ -9,7 +10,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-MODES = ("ask", "plan", "auto", "bypass")
+MEANING = {
+    "ask": "asks about what changes something",
+    "plan": "changes nothing",
+    "auto": "asks about all but mild changes inside the workspace",
+    "bypass": "asks about nothing that no rule asks about",
+}
+MODES = tuple(MEANING)
 DEFAULT = "ask"
 
 

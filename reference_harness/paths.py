@@ -63,7 +63,16 @@ def resolve(path: str, cwd: str) -> str:
         path = os.path.expanduser(path)  # noqa: PTH111 - a string in, a string out, many thousand times
     if path.startswith("file://"):
         path = path.removeprefix("file://")
-    return os.path.realpath(os.path.join(cwd, path))  # noqa: PTH118 - as above
+    whole = os.path.join(cwd, path)  # noqa: PTH118 - as above
+    return os.path.realpath(whole) if is_name(path) else whole
+
+
+def is_name(path: str) -> bool:
+    """Whether a file here can be called so: no NUL in it, and no letter that the system's encoding lacks."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def is_inside(path: str, folder: str) -> bool:

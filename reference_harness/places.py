@@ -8,7 +8,7 @@ from typing import Any
 
 from reference_harness.ground import Book
 from reference_harness.modes import Weight
-from reference_harness.paths import HARMLESS, holds, is_inside, resolve, strings, touches
+from reference_harness.paths import HARMLESS, holds, is_inside, is_name, resolve, strings, touches
 from reference_harness.verdicts import Finding, Verdict
 
 OUTSIDE = "path:it reads outside the workspace"
@@ -66,6 +66,13 @@ def paths_of(arguments: Mapping[str, Any], names: tuple[str, ...], cwd: str) -> 
     """The resolved paths of a call; an argument that is missing is the workspace itself."""
     given = [value for name in names for value in _listed(arguments.get(name))]
     return [resolve(str(value), cwd) for value in given] or [os.path.realpath(cwd)]
+
+
+def no_names(arguments: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """What is said to be a file and can be none; else empty. It cannot be judged, and a program may cut it short."""
+    given = ((name, one) for name in names for one in _listed(arguments.get(name)))
+    wrong = (name for name, one in given if isinstance(one, str) and not is_name(one))
+    return "; ".join(f"$.{name}: no file can have such a name" for name in wrong)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -27,6 +27,7 @@ from reference_harness.permissions import (
     written,
 )
 from reference_harness.pieces import Pieces
+from reference_harness.places import no_names
 from reference_harness.pool import refusal
 from reference_harness.records import (
     Asked,
@@ -110,7 +111,7 @@ class Turn:
         tool = self.session.pool.get(call.tool)
         if tool is None:
             return self._not_offered(call)
-        if problem := misfit(tool.schema, call.arguments):
+        if problem := misfit(tool.schema, call.arguments) or no_names(call.arguments, tool.paths):
             return "failed", f"not run: the arguments do not fit: {problem}"
         return None
 

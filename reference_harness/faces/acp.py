@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from reference_harness.errors import HarnessFault, UsageFault
 from reference_harness.events import Event, Happened, Question, Stop
 from reference_harness.faces import acp_view as view
 from reference_harness.faces.acp_claims import claims
+from reference_harness.faces.acp_wire import Wire, log_briefly
 from reference_harness.faces.stdio import streams
 from reference_harness.fingerprint import looser_since
 from reference_harness.harness import Harness
@@ -118,7 +118,7 @@ class HarnessAgent:
             _check_workspace(cwd)
             session = await self.harness.new_session(cwd, _servers(mcp_servers), _config(conformance))
         self._attach(session)
-        return schema.NewSessionResponse(session_id=session.id, field_meta=_failures(session))
+        return schema.NewSessionResponse(session_id=session.id, modes=_modes(session), field_meta=_failures(session))
 
     async def load_session(
         self, cwd: str, session_id: str, mcp_servers: list[Any] | None = None, conformance: Any = None, **_more: Any
@@ -142,7 +142,13 @@ class HarnessAgent:
         meta["conformance"]["unfinished"] = [view.unfinished(call) for call in open_calls]
         if loosened:
             meta["conformance"]["loosened"] = loosened
-        return schema.LoadSessionResponse(field_meta=meta)
+        return schema.LoadSessionResponse(modes=_modes(session), field_meta=meta)
+
+    async def set_session_mode(self, mode_id: str, session_id: str, **_more: Any) -> schema.SetSessionModeResponse:
+        """What happens from now on to calls that no rule covers; only a mode that the operator allows."""
+        with _told():
+            self.harness.session(session_id).configure({"mode": mode_id})
+        return schema.SetSessionModeResponse()
 
     async def prompt(self, prompt: list[Any], session_id: str, **_more: Any) -> schema.PromptResponse:
         """Take a prompt; the response is the turn's one terminal message."""
@@ -248,6 +254,10 @@ def _meta(stop: Stop) -> dict[str, Any] | None:
     return {"conformance": dict(meta)} if (meta := stop.meta()) else None
 
 
+def _modes(session: Session) -> schema.SessionModeState:
+    return view.modes(session.settings.mode, session.settings.policy.modes)
+
+
 def _failures(session: Session) -> dict[str, Any] | None:
     """Tool sources that are not there, told to the client and on stderr."""
     lost = session.lost_sources()
@@ -290,7 +300,7 @@ def _prompt_text(block: Any) -> str:
 async def _serve() -> None:
     reader, writer = await streams()
     agent = HarnessAgent(Harness())
-    connection = AgentSideConnection(agent, writer, reader, listening=False)  # type: ignore[arg-type]
+    connection = AgentSideConnection(agent, Wire(reader, writer), listening=False)  # type: ignore[arg-type]
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -310,18 +320,13 @@ async def _serve() -> None:
 
 def serve() -> None:
     """Speak ACP on stdin and stdout until EOF, SIGTERM or SIGINT."""
-    quiet()
+    log_briefly()
     asyncio.run(_serve())
-
-
-def quiet() -> None:
-    """Log errors alone, to stderr; once in a process."""
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR)
 
 
 def preload(setup: dict[str, Any]) -> None:
     """Prepare a process for forking lives that call `serve`: see `warm`."""
     from reference_harness.faces.warm import preload as warm  # only a forking host needs it
 
-    quiet()
+    log_briefly()
     warm(setup)

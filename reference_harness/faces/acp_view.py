@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from acp import schema
 
 from reference_harness.events import UNCONFINED, Event, Happened, Piece, Question
+from reference_harness.modes import MEANING
 from reference_harness.permissions import Answer
+from reference_harness.printable import visible
 from reference_harness.records import AnyRecord, Call, Closed, Finished, Prompted, Replied, Started, block
 from reference_harness.work_records import Waiting
 from reference_harness.workflow import CallView
@@ -41,14 +42,17 @@ WAITS = "This call waits for what comes from outside under {token}. A new prompt
 _OF_A_PART = ("exactly = ", "paths = ")  # rules about less than the tool
 
 
-def visible(text: str) -> str:
-    """Text for a person's eyes: control, bidi, zero-width and tag characters are written out."""
-    return "".join(c if c == " " or unicodedata.category(c)[0] not in "CZ" else f"\\u{{{ord(c):x}}}" for c in text)
-
-
 def title(call: Call) -> str:
     """Tool and arguments, in short."""
     return visible(f"{call.tool} {msgspec.json.encode(call.arguments).decode()}")[:200]
+
+
+def modes(now: str, allowed: Sequence[str]) -> schema.SessionModeState:
+    """The mode in force, and those that the operator lets a client choose."""
+    found = [
+        schema.SessionMode(id=name, name=name, description=MEANING[name]) for name in dict.fromkeys((*allowed, now))
+    ]
+    return schema.SessionModeState(current_mode_id=now, available_modes=found)
 
 
 def updates(event: Event) -> Iterator[Any]:

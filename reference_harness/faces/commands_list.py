@@ -33,13 +33,16 @@ def add(commands: Any) -> None:
 
 
 def _sessions(given: argparse.Namespace) -> int:
-    every = (row for row in summaries(Harness().store) if given.since is None or row["last"] >= given.since)
+    store = Harness().store
+    every = (row for row in summaries(store) if given.since is None or row["last"] >= given.since)
     rows = [row for row in every if given.children or not row["parent"]]
     if given.json:
         output.json_lines(rows)
         return 0
+    size = output.enough(store.sessions())
     for row in rows:
-        row |= {"last": when.shown(row["last"]), "next": row["next"].replace(row["session"], "ID")}
+        next_ = row["next"].replace(row["session"], "ID")
+        row |= {"last": when.shown(row["last"]), "next": next_, "session": row["session"][:size]}
     columns = ("session", "last", "state", "turns", "next", *(["agent"] if given.children else []), "prompt")
     output.table(rows, columns, "there are no sessions yet: harness chat")
     return 0

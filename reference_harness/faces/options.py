@@ -15,6 +15,7 @@ from reference_harness import defaults, policy
 from reference_harness.errors import UsageFault
 from reference_harness.faces import when
 from reference_harness.mcp_tools import START_TIMEOUT, Server
+from reference_harness.modes import MODES
 from reference_harness.pool import matches
 from reference_harness.printable import visible
 from reference_harness.reaching import unusable
@@ -111,7 +112,7 @@ def add_session(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=type_, metavar=name.upper(), help=f"at most so much, or none: {what}")
     for rule in RULES:
         parser.add_argument(f"--{rule}", action="append", default=[], metavar="TOOL", help=f"{rule} these tools")
-    parser.add_argument("--mode", help="what happens to calls that no rule covers")
+    parser.add_argument("--mode", help=f"what happens to calls that no rule covers: {', '.join(MODES)}")
     parser.add_argument(
         "--handler", metavar="WHO", help="who is asked: interactive, swarm (nobody), coordinator:SESSION"
     )

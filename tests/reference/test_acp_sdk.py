@@ -94,6 +94,38 @@ def test_a_cancel_and_wrong_use_have_their_answers(tmp_path, tools, scripted, ru
     run(story())
 
 
+def test_a_client_sees_the_mode_and_chooses_among_those_that_the_operator_allows(tmp_path, tools, scripted, run):
+    write = [
+        part for n in range(3) for part in (reply(call(f"w{n}", "write", path=f"{n}", content="x")), reply(text("ok")))
+    ]
+    model, folder = scripted(*write), tmp_path / ".config" / "reference-harness"
+    folder.mkdir(parents=True)
+    (folder / "harness.toml").write_text('[permissions]\nmodes = ["ask", "plan", "auto"]\n')
+
+    async def story():
+        recorder = Recorder(allow)
+        async with program(tmp_path, model, recorder) as (agent, _process):
+            await agent.initialize(protocol_version=1)
+            made = await agent.new_session(cwd=str(tmp_path), mcp_servers=[])
+            assert made.modes.current_mode_id == "ask"
+            assert [mode.id for mode in made.modes.available_modes] == ["ask", "plan", "auto"]
+            for mode, asked, there in (("ask", 1, True), ("plan", 1, False), ("auto", 1, True)):
+                await agent.set_session_mode(session_id=made.session_id, mode_id=mode)
+                await agent.prompt(prompt=words("go"), session_id=made.session_id)
+                number = ["ask", "plan", "auto"].index(mode)
+                assert (len(recorder.asked), (tmp_path / str(number)).exists()) == (asked, there)
+            for wrong, because in (("bypass", "does not allow the mode"), ("no-such", "known are")):
+                with pytest.raises(RequestError, match=because) as told:
+                    await agent.set_session_mode(session_id=made.session_id, mode_id=wrong)
+                assert told.value.code == -32602
+        async with program(tmp_path, model, Recorder(refuse)) as (agent, _process):
+            await agent.initialize(protocol_version=1)
+            again = await agent.load_session(cwd=str(tmp_path), session_id=made.session_id, mcp_servers=[])
+            assert again.modes.current_mode_id == "auto"
+
+    run(story())
+
+
 def test_an_answer_for_always_is_an_option_of_its_own_and_says_what_it_saves(tmp_path, tools, scripted, run):
     turns = [("wipe", "t1"), ("wipe", "t2"), ("mystery", "t3"), ("mystery", "t4"), ("wipe", "t5")]
     model = scripted(*(part for tool, id_ in turns for part in (reply(call(id_, tool, nonce=id_)), reply(text("ok")))))

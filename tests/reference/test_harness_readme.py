@@ -46,6 +46,11 @@ def test_every_command_of_the_documentation_is_one():
     assert [name for name in named if name not in commands] == []
 
 
+def test_the_exit_codes_stand_in_the_help_as_in_the_documentation():
+    (codes,) = re.findall(r"^Exit codes: (.*)\.$", README, re.MULTILINE)
+    assert codes in " ".join(parser().format_help().split())
+
+
 def test_each_primitive_is_where_the_table_says():
     rows = re.findall(r"^\| [a-z ]+ \| `([a-z_./]+)` \|", README, re.MULTILINE)
     assert len(rows) == 12

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+from screen import Screen
 from scripted import call, reply, text
 from test_faces import HERE, harness
 
-from reference_harness.faces.cli import main
+from reference_harness.faces.cli import main, parser
 from reference_harness.faces.output import enough
 
 FULL = "harness: no space is left on the device: what was to be printed or kept is not whole\n"
@@ -47,3 +50,28 @@ def test_a_full_disk_is_said_to_be_full(tmp_path, scripted):
         ran = subprocess.run([sys.executable, "-m", "reference_harness", "show", "last"], cwd=HERE.parents[1],
                              env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
     assert (ran.returncode, ran.stderr) == (1, FULL)
+
+
+def test_every_command_with_json_prints_one_object_a_line(tmp_path, scripted):
+    model = scripted(reply(call("t1", "write", path="a", content="x")), reply(text("Done.")))
+    harness(tmp_path, model, "run", "go")
+    words = {"show": ["last"], "replay": ["last", "t1"], "verify": ["--only", "once is not kept"]}
+    named = [name for name, command in parser().commands().items() if "--json" in command.format_help()]
+    assert {"sessions", "tools", "agents", "log", "audit", "verify", "show", "grants", "replay"} == set(named)
+    for name in named:
+        ran = harness(tmp_path, model, name, *words.get(name, []), "--json")
+        rows = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert ran.returncode == 0, name
+        assert all(isinstance(row, dict) for row in rows)
+        assert rows or name == "grants", "nothing was saved for always"
+
+
+def test_a_list_of_sessions_has_room_for_what_each_is_about(tmp_path, scripted):
+    model = scripted(reply(text("Hello.")))
+    harness(tmp_path, model, "run", "repair the roof")
+    with closing(Screen(tmp_path, model.url, "sessions", editor=False, size=(24, 80))) as screen:
+        screen.see("PROMPT\n")
+        screen.see("repair the roof")
+        assert screen.end() == 0
+    shown = screen.before.split()[0]
+    assert harness(tmp_path, model, "show", shown).stdout.startswith("> repair the roof")

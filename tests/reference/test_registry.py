@@ -110,6 +110,24 @@ def test_every_built_in_tool_says_all_there_is_to_say_and_its_schema_is_one():
     assert not misfit(reading, {"path": "a", "offset": 3}) and misfit(reading, {"path": "a", "offset": 0})
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\0", "secrets/key\0.txt"])
+def test_what_no_file_can_be_called_ends_its_call_and_not_the_turn(tmp_path, run, name):
+    calls = [("read", {"path": name}), ("write", {"path": name, "content": "x"}), ("shell", {"command": f"cat {name}"})]
+
+    async def story():
+        harness = Harness(tmp_path / "state", ScriptedModel([calls, "As you say."]))
+        session = await harness.new_session(str(tmp_path), config={"mode": "bypass"})
+        assert (await session.prompt("go")).reason == "end_turn"
+        views = list(session.workflow.calls.values())
+        await harness.close()
+        return views
+
+    *files, shell = run(story())
+    assert [view.state for view in files] == ["failed"] * 2
+    assert all("$.path: no file can have such a name" in view.text for view in files)
+    assert shell.state in ("refused", "failed")
+
+
 def test_the_filters():
     registry = Registry()
     for raw in source(Workspace("/")).listing:

@@ -59,8 +59,8 @@ def test_a_prompt_may_begin_with_a_dash(tmp_path, scripted):
 @pytest.mark.parametrize(
     ("words", "meant"),
     [("log --kind decison", "is it decision?"), ("log --kind turn-endet", "is it turnended?"),
-     ("log --kind xyzzy", "groups are agent, "), ("audit --decision dny", "is it deny?"),
-     ("audit --handler swrm", "is it swarm?"), ("log --since now --until 2h", "the span ends before it begins"),
+     ("log --kind xyzzy", "groups are agent, "), ("audit --decision dny", "known are allow, deny, cancelled"),
+     ("audit --handler swrm", "coordinator, swarm"), ("log --since now --until 2h", "the span ends before it begins"),
      ("audit --since 2026-11-25 --until 2026-11-24", "the span ends before it begins"),
      ("log --since 2hours", "write 2h, 3d, today"), ("sessions --since morning", "write 2h, 3d, today")],
 )  # fmt: skip
