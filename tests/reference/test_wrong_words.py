@@ -36,7 +36,7 @@ def told(tmp_path, monkeypatch, capsys):
      ("run hi --turn 3", "no option '--turn' of `harness run`: is it --turns?"), ("run --turn=3", "is it --turns?"),
      ("audit --dicision deny", "no option '--dicision' of `harness audit`: is it --decision?"),
      ("resume last --add-turn 3", "is it --add-turns?"), ("log -xyz", "'-xyz' of `harness log`: `harness log --help`"),
-     ("--versoin", "is it --version?"), ("log verfy", "'verfy' is none: is it verify?"),
+     ("--versoin", "is it --version?"), ("run x --output jsn", "--output: 'jsn' is none: is it json?"),
      ("tools --risk red", "known are read_only, mutating"), ("completion fsh", "is it fish?"),
      ("run a b", TOO_MANY + ". Put what is one text into quotes"), ("agents b", TOO_MANY + "\n"),
      ("run", "required: prompt (see `harness run --help`)"), ("run x --turns 1.5", "--turns: '1.5' is no whole number"),
