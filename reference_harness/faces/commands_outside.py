@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reference_harness.errors import StoreFault, UsageFault
 from reference_harness.faces import options, when
 from reference_harness.faces.commands_work import find
+from reference_harness.faces.summaries import summaries
 from reference_harness.harness import Harness
 from reference_harness.paths import state_folder
 
@@ -42,7 +43,8 @@ def _deliver(given: argparse.Namespace) -> int:
     text = given.result if given.result is not None else sys.stdin.read()
     if not harness.deliver(session, given.token, text, is_error=given.failed):
         raise UsageFault(f"the result under {given.token[:100]!r} had come before: nothing was changed")
-    _say(f"recorded. To go on:  harness resume {session}")
+    following = next(row["next"] for row in summaries(harness.store) if row["session"] == session)
+    _say(f"recorded. To go on:  {following or f'harness resume {session}'}")
     return 0
 
 

@@ -116,3 +116,14 @@ def test_what_has_no_result_yet_is_shown_as_it_stands(tmp_path, scripted):
         "  (runs) executing", "  (waits) waiting for what comes under ticket 7", "  (asks) awaiting approval",
         "  (plans) planned",
     ]  # fmt: skip
+
+
+def test_who_hands_in_one_of_two_results_is_told_of_the_other(tmp_path, scripted):
+    model = scripted(
+        reply(call("t1", "outside", nonce="one"), call("t2", "outside", nonce="the other")), reply(text("x"))
+    )
+    id_ = harness(tmp_path, model, "run", "go", *mcp(tmp_path)).stderr.partition("harness deliver ")[2].split()[0]
+    first = harness(tmp_path, model, "deliver", id_, "one", "1").stdout
+    assert first == f"recorded. To go on:  harness deliver {id_} 'the other' RESULT\n"
+    second = harness(tmp_path, model, "deliver", id_, "the other", "2").stdout
+    assert second == f"recorded. To go on:  harness resume {id_}\n"
