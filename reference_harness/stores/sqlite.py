@@ -91,7 +91,12 @@ PATIENCE = 5.0  # seconds to wait for another process
 
 
 class SQLiteStore(ChainedStore):
-    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours."""
+    """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours.
+
+    `synchronous`: what a commit waits for; with anything less than FULL it is not durable when the power fails.
+    """
+
+    synchronous = "FULL"
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -134,8 +139,8 @@ class SQLiteStore(ChainedStore):
                 self._db.execute("ROLLBACK")
         if found == 0 and self._used:
             raise StoreFault(_lost(self._path))
+        self._db.execute(f"PRAGMA synchronous={self.synchronous}")
         self._write_ahead()
-        self._db.execute("PRAGMA synchronous=FULL")
         if found < STORE_FORMAT:
             self._migrate()
 
