@@ -121,11 +121,14 @@ async def _time(stage: Stage) -> str:
         return "done"
 
     script: list[Step] = [[("slow", {"number": n})] for n in range(ENDLESS)]
-    more = {"limits": {"time": 0.05, "turns": ENDLESS}}
-    async with stage.plain().session(*script, more=more, sources=[made]) as session:
-        stop = await session.prompt("go on for ever")
-    must(stop.limit == "time", f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
-    must(0 < len(stage.ran) < ENDLESS, f"{len(stage.ran)} of {ENDLESS} calls ran")
+    for seconds, steps, limit in ((MONTH, 2, ""), (0.05, ENDLESS, "time")):
+        stage.ran.clear()
+        more = {"limits": {"time": seconds, "turns": ENDLESS}}
+        async with stage.plain().session(*script[:steps], more=more, sources=[made]) as session:
+            stop = await session.prompt("go on for ever")
+        must(stop.limit == limit, f"it ended with {stop.reason} by the limit {stop.limit or 'of nothing'}")
+        must(limit == "time" or len(stage.ran) == steps, f"with a month of time {len(stage.ran)} of {steps} calls ran")
+    must(len(stage.ran) < ENDLESS, "it went on to its end")
     return f"{len(stage.ran)} of {ENDLESS} calls ran"
 
 

@@ -79,6 +79,12 @@ class Approver:
         return Answer(verdict, scope=self._scope)
 
 
+class Fleeting(SQLiteStore):
+    """The journal of a stage: it outlives its process, and nobody looks for it after a power cut."""
+
+    synchronous = "OFF"
+
+
 @dataclass
 class Stage:
     """Where a probe is played. `ran`: (tool, what) of each call that took effect."""
@@ -155,7 +161,7 @@ class Stage:
         Its journal and grants are files of the stage's own, wherever the operator's are; no server of theirs is called.
         """
         harness = Harness(
-            self.state, model or ScriptedModel(script, name=priced()), store or SQLiteStore(self.state),
+            self.state, model or ScriptedModel(script, name=priced()), store or Fleeting(self.state),
             standing_servers=False, rules=self.rules, grants=self.grants(),
         )  # fmt: skip
         tools: list[Server | ToolSource] = [self.tools(), *sources]

@@ -97,8 +97,11 @@ PATIENCE = 5.0  # seconds to wait for another process
 class SQLiteStore(ChainedStore):
     """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours.
 
-    Where it may only be read, all that reads works, and a lease is refused.
+    Where it may only be read, all that reads works, and a lease is refused. `synchronous`: what a commit waits for; with
+    anything less than FULL it is not durable when the power fails.
     """
+
+    synchronous = "FULL"
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -156,8 +159,8 @@ class SQLiteStore(ChainedStore):
             raise StoreFault(_lost(self._path))
         if not self._writable:
             return
+        self._db.execute(f"PRAGMA synchronous={self.synchronous}")
         self._write_ahead()
-        self._db.execute("PRAGMA synchronous=FULL")
         if found < STORE_FORMAT:
             self._migrate()
 

@@ -384,3 +384,12 @@ def test_a_session_is_loaded_without_listing_the_others(tmp_path, run, monkeypat
         await harness.close()
 
     run(load())
+
+
+def test_a_commit_waits_for_the_disk_but_on_the_stage_of_a_proof(tmp_path):
+    from reference_harness.guardrails.stage import Fleeting
+
+    waits = [
+        kind(tmp_path / kind.__name__)._db.execute("PRAGMA synchronous").fetchone() for kind in (SQLiteStore, Fleeting)
+    ]
+    assert waits == [(2,), (0,)], "2 is FULL, 0 is OFF"
