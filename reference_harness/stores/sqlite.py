@@ -97,8 +97,8 @@ PATIENCE = 5.0  # seconds to wait for another process
 class SQLiteStore(ChainedStore):
     """The journal in one file, `journal.db`. Raises StoreFault, and changes nothing, if it is not one of ours.
 
-    Where it may only be read, all that reads works, and a lease is refused. `synchronous`: what a commit waits for; with
-    anything less than FULL it is not durable when the power fails.
+    Where it may only be read, all that reads works, and a lease is refused. `synchronous`: what a commit waits for;
+    with anything less than FULL it is not durable when the power fails.
     """
 
     synchronous = "FULL"

@@ -389,7 +389,6 @@ def test_a_session_is_loaded_without_listing_the_others(tmp_path, run, monkeypat
 def test_a_commit_waits_for_the_disk_but_on_the_stage_of_a_proof(tmp_path):
     from reference_harness.guardrails.stage import Fleeting
 
-    waits = [
-        kind(tmp_path / kind.__name__)._db.execute("PRAGMA synchronous").fetchone() for kind in (SQLiteStore, Fleeting)
-    ]
+    stores = [kind(tmp_path / kind.__name__) for kind in (SQLiteStore, Fleeting)]
+    waits = [store._db.execute("PRAGMA synchronous").fetchone() for store in stores]
     assert waits == [(2,), (0,)], "2 is FULL, 0 is OFF"
