@@ -1,10 +1,11 @@
 """A harness whose journal is the truth: sessions, permissions, budgets and audit are folds over one log.
 
-What a product needs to start from is here; README.md beside this file shows each of it at work.
+What a product needs to start from is here; README.md beside this file shows each of it at work. The kinds of errors are
+in `errors`, those of events in `events`.
 """
 
-from reference_harness.errors import HarnessFault, LimitHit, ModelFault, StoreFault, UsageFault
-from reference_harness.events import Client, Ended, Happened, Piece, Question, Stop
+from reference_harness.errors import HarnessFault
+from reference_harness.events import Client, Question, Stop
 from reference_harness.functions import Functions
 from reference_harness.harness import Harness
 from reference_harness.mcp_tools import Server
@@ -17,7 +18,6 @@ from reference_harness.stores import Store
 
 __version__ = "0.1.0"
 __all__ = [
-    "Answer", "Client", "Ended", "Functions", "Happened", "Harness", "HarnessFault", "LimitHit", "Model", "ModelFault",
-    "Piece", "Question", "ScriptedModel", "Server", "Session", "Stop", "Store", "StoreFault", "ToolSource",
-    "UsageFault",
+    "Answer", "Client", "Functions", "Harness", "HarnessFault", "Model", "Question", "ScriptedModel", "Server",
+    "Session", "Stop", "Store", "ToolSource",
 ]  # fmt: skip

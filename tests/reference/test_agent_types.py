@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from inside import Watcher, harness
 
-from reference_harness import UsageFault, agents
+from reference_harness import agents
+from reference_harness.errors import UsageFault
 from reference_harness.paths import protected
 from reference_harness.records import Limits
 from reference_harness.registry import Registry, Source

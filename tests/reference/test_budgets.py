@@ -6,8 +6,8 @@ import pytest
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import LimitHit, UsageFault
 from reference_harness.budget import DEFAULT_CHILDREN, DEFAULT_REPEATS, DEFAULT_TIME, DEFAULT_TOKENS, MIN_OUTPUT, Budget
+from reference_harness.errors import LimitHit, UsageFault
 from reference_harness.prices import Price, price_of, sheet
 from reference_harness.records import (
     ChildSpent,

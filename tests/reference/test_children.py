@@ -9,7 +9,8 @@ from client import Life, allow, results
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import Happened, UsageFault
+from reference_harness.errors import UsageFault
+from reference_harness.events import Happened
 from reference_harness.replay import replay
 
 EXPLORE, GENERAL = "You find out how things are", "You do a piece of work"

@@ -8,8 +8,8 @@ import pytest
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import LimitHit, ModelFault
 from reference_harness.compaction import MAX_LEDGER, _counted
+from reference_harness.errors import LimitHit, ModelFault
 
 WORDS = "words " * 100
 

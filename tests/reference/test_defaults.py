@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from scripted import call, reply, text
 
-from reference_harness import UsageFault, defaults, policy
+from reference_harness import defaults, policy
+from reference_harness.errors import UsageFault
 from reference_harness.records import Limits
 
 STDIO = str(Path(__file__).with_name("stdio_tools.py"))

@@ -17,7 +17,8 @@ from places import Place, postgres_place, sqlite_place
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import Answer, Harness, UsageFault, audit
+from reference_harness import Answer, Harness, audit
+from reference_harness.errors import UsageFault
 from reference_harness.handlers import Coordinator
 from reference_harness.records import Call, Entry, Opened, Referred, decode
 from reference_harness.stores import Store, base

@@ -7,7 +7,8 @@ from argparse import Namespace
 
 import pytest
 
-from reference_harness import Harness, ScriptedModel, UsageFault
+from reference_harness import Harness, ScriptedModel
+from reference_harness.errors import UsageFault
 from reference_harness.faces.options import servers
 from reference_harness.mcp_tools import Server
 from reference_harness.reaching import unusable

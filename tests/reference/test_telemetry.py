@@ -17,7 +17,8 @@ from scripted import call, reply, text
 from test_cli import mcp
 from test_faces import HERE
 
-from reference_harness import ModelFault, telemetry
+from reference_harness import telemetry
+from reference_harness.errors import ModelFault
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 

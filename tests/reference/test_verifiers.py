@@ -13,7 +13,8 @@ from client import Life, allow
 from scripted import call, reply, text
 from working import opened, records, sound
 
-from reference_harness import UsageFault, sandbox
+from reference_harness import sandbox
+from reference_harness.errors import UsageFault
 
 JUDGE = "You judge whether work is done"
 
