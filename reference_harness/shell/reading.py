@@ -150,7 +150,7 @@ class _Walk:
             node, within = stack.pop()
             self._one(node)
             if within and node.type == "command_name":
-                self._called.add(self._text(node))
+                self._called.add(read_word(node, self._source).text or "")
             within = within or node.type == "function_definition"
             stack.extend((child, within) for child in reversed(node.named_children))
         if self._called & self.reading.functions:
