@@ -36,6 +36,7 @@ _SIGNS_OF_TEST = frozenset({"=", "==", "!=", "!", "-a", "-o", "]"})
 _HARMLESS_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MAGIC_NAMES = frozenset({"path", "fpath", "cdpath", "manpath", "module_path", "histchars", "argv", "prompt", "psvar"})
 _SETTINGS = frozenset({"LC_ALL", "LANG", "LC_CTYPE", "LC_COLLATE", "TZ", "NO_COLOR", "COLUMNS", "TERM"})
+_NAMED = re.compile(r"\$(?:[A-Za-z_]\w*|[\d*@#?$!-])", re.ASCII)
 _NUMBERS_ALONE = re.compile(r"\$\(\([0-9\s+*/%()<>=!&|^~?:-]*\)\)")
 _EXPANSION = re.compile(r"\$\{#?[A-Za-z_][A-Za-z0-9_]*\}")
 # What the shell runs or inserts in a here-document whose end is not quoted; the grammar does not see all of it.
@@ -50,7 +51,7 @@ _PLAIN = frozenset({
     "program", "list", "pipeline", "subshell", "do_group", "redirected_statement", "comment",
     "if_statement", "elif_clause", "else_clause", "while_statement", "case_statement", "case_item",
     "negated_command", "command_name", "number", "string", "raw_string", "ansi_c_string",
-    "concatenation", "simple_expansion", "variable_name", "special_variable_name", "command_substitution",
+    "concatenation", "variable_name", "special_variable_name", "command_substitution",
     "process_substitution", "file_descriptor", "heredoc_body", "heredoc_content", "heredoc_end",
     "heredoc_redirect", "herestring_redirect", "unary_expression", "binary_expression", "parenthesized_expression",
     "test_operator", "brace_expression",
@@ -150,7 +151,7 @@ class _Walk:
             node, within = stack.pop()
             self._one(node)
             if within and node.type == "command_name":
-                self._called.add(self._text(node))
+                self._called.add(read_word(node, self._source).text or "")
             within = within or node.type == "function_definition"
             stack.extend((child, within) for child in reversed(node.named_children))
         if self._called & self.reading.functions:
@@ -219,6 +220,10 @@ class _Walk:
     def _expansion(self, node: Node) -> None:
         if not _EXPANSION.fullmatch(self._text(node)):
             self.reading.doubt("an expansion that may do more than insert a value")
+
+    def _simple_expansion(self, node: Node) -> None:
+        if not _NAMED.fullmatch(self._text(node)):  # the grammar takes `$`, a line break and a word for one
+            self.reading.doubt("a $ that stands for itself", opaque=True)
 
     def _arithmetic_expansion(self, node: Node) -> None:
         if not _NUMBERS_ALONE.fullmatch(self._text(node)):  # quotes quote nothing in it
@@ -308,7 +313,7 @@ _HANDLED = frozenset({
     "command", "test_command", "variable_assignment", "declaration_command", "unset_command", "expansion",
     "arithmetic_expansion", "array", "function_definition", "file_redirect", "compound_statement", "heredoc_start",
     "for_statement", "heredoc_redirect", "command_substitution", "ansi_c_string",
-    "comment", "extglob_pattern", "word", "string_content",
+    "comment", "simple_expansion", "extglob_pattern", "word", "string_content",
 })  # fmt: skip
 
 
