@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference_harness.builtin import SOURCE
 from reference_harness.events import UNCONFINED, Question
 from reference_harness.permissions import Answer
 from reference_harness.printable import in_order, visible
@@ -45,7 +46,7 @@ def shown(question: Question, cwd: str) -> Iterator[Line]:
     yield f"╭ {visible(call.tool)} wants to run  ({question.risk}, from {visible(question.source)}{again})", "bold"
     if question.session:
         yield f"│ asked by  {visible(question.agent)}", "bold"
-    changes = change(call.arguments, cwd)
+    changes = change(call.arguments, cwd, own=question.source == SOURCE.name)
     for name, value in call.arguments.items():
         if name not in changes.hidden:
             yield from _argument(name, value)
@@ -89,17 +90,29 @@ class Change:
         self.hidden = hidden
 
 
-def change(arguments: Mapping[str, Any], cwd: str) -> Change:
-    """What a call would change, where its arguments are those of an edit or of a whole new text; else nothing."""
+def change(arguments: Mapping[str, Any], cwd: str, *, own: bool) -> Change:
+    """What a call would change, where its arguments are those of an edit or of a whole new text; else nothing.
+
+    `own`: the tool is the harness's, so that it is known what an edit makes of the file.
+    """
     path = _text(arguments, _PATHS)
     old, new = _text(arguments, _OLD), _text(arguments, _NEW)
     if path and old and new:  # every line of both, so that the diff is the whole of them
-        return Change(_diff(arguments[old], arguments[new], context=len(arguments[old])), (old, new))
+        before, after = arguments[old], arguments[new]
+        file = _current(cwd, arguments[path]) if own else ""
+        context = before.count("\n") + 3
+        if _is_edited(file, before, arguments):
+            before, after = file, file.replace(before, after)
+        return Change(_diff(before, after, context), (old, new))
     content = _text(arguments, ("content", "contents", "text"))
     if path and content:
         size = f"{content}: {len(arguments[content])} characters in all; against the file as it is now:"
         return Change([size, *_diff(_current(cwd, arguments[path]), arguments[content], context=3)], (content,))
     return Change([], ())
+
+
+def _is_edited(file: str, old: str, arguments: Mapping[str, Any]) -> bool:
+    return old in file and (file.count(old) == 1 or arguments.get("all") is True)
 
 
 def _text(arguments: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -239,6 +239,23 @@ def test_an_edit_is_shown_as_a_diff_with_all_of_both_texts(tmp_path):
     assert "replace_all  true" in said
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"old": "  x = 1", "new": "  x = 2\n    y = 3"}, [" def f():", "-    x = 1", "+    x = 2", "+    y = 3", "     return x", " x = 10"]),
+        ({"old": "x", "new": "z", "all": True}, ["-    x = 1", "+    z = 1", "-x = 10", "+z = 10"]),
+        ({"old": "x", "new": "z"}, ["-x", "+z"]),  # there more than once: the tool refuses
+        ({"old": "gone", "new": "z"}, ["-gone", "+z"]),
+    ],
+)  # fmt: skip
+def test_an_edit_by_the_harness_s_own_tool_is_shown_in_its_file(tmp_path, more, told):
+    (tmp_path / "a.py").write_text("def f():\n    x = 1\n    return x\nx = 10\n")
+    said = lines(replace(question(path="a.py", **more), source="builtin"), tmp_path).splitlines()
+    assert [line for line in told if f"│   {line}" not in said] == []
+    foreign = lines(question(path="a.py", **more), tmp_path)
+    assert "def f" not in foreign, "what another's tool makes of the file is not known"
+
+
 def test_a_new_text_is_shown_against_the_file_as_it_is(tmp_path):
     (tmp_path / "a.py").write_text("one\ntwo\n")
     said = lines(question(path="a.py", content="one\nthree\n"), tmp_path)
