@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -119,7 +118,9 @@ def test_a_pattern_that_no_memory_holds_is_an_error(bench, run):
         assert answer.text.startswith("not done: the pattern cannot be used: ")
 
 
-def test_a_search_goes_as_deep_as_folders_and_tells_what_it_could_not_read(bench, run):
+@pytest.fixture
+def depth(bench):
+    """Far down below the folder; taken away again, which neither Python nor pytest could do."""
     there = os.getcwd()
     os.chdir(bench.folder)
     try:
@@ -127,15 +128,21 @@ def test_a_search_goes_as_deep_as_folders_and_tells_what_it_could_not_read(bench
             os.mkdir("d")
             os.chdir("d")
         Path("leaf.txt").write_text("needle\n")
+        os.chdir(there)
+        yield 1200
     finally:
         os.chdir(there)
+        subprocess.run(["rm", "-rf", bench.folder / "d", bench.folder / "n"], check=True)
+
+
+def test_a_search_goes_as_deep_as_folders_and_tells_what_it_could_not_read(bench, depth, run):
     (bench.folder / "utf16").write_bytes("needle".encode("utf-16"))
     (bench.folder / "zero").write_bytes(b"\0needle")
     (bench.folder / "odd").write_text("a needle\u2028b\x0cc\n")
     (bench.folder / "a\nb").write_text("needle\n")
 
     async def story():
-        deep = "d/" * 1200 + "leaf.txt"
+        deep = "d/" * depth + "leaf.txt"
         assert await bench.told("glob", pattern="leaf.*") == deep
         told = await bench.told("grep", pattern="needle")
         lines = ["a\\nb:1:needle", "odd:1:a needle\u2028b\x0cc", f"{deep}:1:needle", "(left out: 2 binary files)"]
@@ -145,7 +152,6 @@ def test_a_search_goes_as_deep_as_folders_and_tells_what_it_could_not_read(bench
         assert "is not written" in await bench.told("write", path="n/" * 1500 + "x", content="x")
 
     run(story())
-    shutil.rmtree(bench.folder / "n", ignore_errors=True)
 
 
 def test_what_a_rule_forbids_to_read_is_left_out_of_a_search(bench, run, monkeypatch, tmp_path):
