@@ -39,7 +39,7 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
             "copy the folder to where you may write, and set HARNESS_STATE_DIR to the copy"
         )
     return sqlite3.connect(address(path, "mode=ro" if logged else "mode=ro&immutable=1"),
-                           uri=True, isolation_level=None, timeout=timeout)  # fmt: skip
+                           uri=True, isolation_level=None, timeout=timeout, check_same_thread=False)  # fmt: skip
 
 
 def address(path: Path, options: str) -> str:

@@ -111,7 +111,7 @@ class SQLiteStore(ChainedStore):
         try:
             walog.refuse_damaged(self._path.with_name(self._path.name + "-wal"), RECOVER)
             self._db = self._connected()
-            weakref.finalize(self, _let_go, self._db)  # a store that nobody closes
+            weakref.finalize(self, _let_go, self._db)  # of a store that nobody closes, in whichever thread that shows
             self._file = _identity(self._path)
         except (OSError, sqlite3.Error) as broken:
             raise StoreFault(_unopened(self._path, broken)) from broken
@@ -132,7 +132,7 @@ class SQLiteStore(ChainedStore):
                 raise
             self._writable = False
             return readonly.connect(self._path, PATIENCE)
-        return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+        return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE, check_same_thread=False)
 
     def _prepare_files(self) -> None:
         (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
